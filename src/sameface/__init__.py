@@ -1,0 +1,1 @@
+"""Photos of a person in, that person's 3D face out."""

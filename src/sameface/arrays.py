@@ -1,0 +1,61 @@
+"""Arrays that may be numpy or torch, and frozen records of them."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import torch
+
+    Array = np.ndarray | torch.Tensor
+else:
+    Array = Any  # jaxtyping then checks shape and dtype of either kind
+
+__all__ = ["Array", "Record", "namespace"]
+
+
+def namespace(array: Array) -> Any:
+    """The module (numpy or torch) whose functions apply to `array`; torch is never imported for a numpy array.
+
+    >>> namespace(np.zeros(3)).__name__
+    'numpy'
+    """
+    if isinstance(array, np.ndarray | np.generic):
+        return np
+    import torch
+
+    return torch
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Record:
+    """Base of our value types: a frozen dataclass whose fields are arrays, records, or plain values.
+
+    Equality is identity (`==` on arrays is not a bool) and the repr prints shapes, not numbers.
+    """
+
+    def map(self, function: Callable[[Array], Array]) -> Self:
+        """The same record with `function` applied to every array field, nested records included."""
+        changes = {}
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, Record):
+                changes[field.name] = value.map(function)
+            elif hasattr(value, "shape"):
+                changes[field.name] = function(value)
+        return replace(self, **changes)
+
+    def __getitem__(self, index: Any) -> Self:
+        """Index the leading (batch) axes of every array field."""
+        return self.map(lambda array: array[index])
+
+    def __repr__(self) -> str:
+        def show(value: Any) -> str:
+            if hasattr(value, "shape"):
+                return f"{value.dtype}{list(value.shape)}".replace("torch.", "")
+            return repr(value) if len(repr(value)) < 80 else f"<{type(value).__name__}>"
+
+        inside = ", ".join(f"{f.name}={show(getattr(self, f.name))}" for f in fields(self))
+        return f"{type(self).__name__}({inside})"
