@@ -1,0 +1,154 @@
+"""The morphable model: every face is mean + identity · σ's + expression · weights. One record for every source.
+
+Inside, whatever the file said: millimetres, coefficients in standard deviations, +x to the subject's left, +y up,
++z out of the face, counter-clockwise faces. `sameface.morphable.<format>.load(path)` makes one from each public format;
+`compile.py` makes the one we ship.
+"""
+
+import json
+from dataclasses import dataclass, field, fields
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from sameface.arrays import Record
+from sameface.errors import BadModel
+from sameface.geometry import barycentric
+
+__all__ = ["MorphableModel", "load"]
+
+FORMAT_VERSION = 1
+LARGEST_FILE = 2_000_000_000
+"""bytes; a model file beyond this is refused before it is read"""
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class MorphableModel(Record):
+    """A linear face model: v(α, β) = mean + identity_basis α + expression_basis β (Blanz & Vetter 1999)."""
+
+    name: str
+    licence: str
+    mean: Float[np.ndarray, "V 3"]
+    """mm, neutral"""
+    identity_basis: Float[np.ndarray, "V 3 S"]
+    """mm per standard deviation"""
+    expression_basis: Float[np.ndarray, "V 3 E"]
+    """mm per unit: per standard deviation, or per full blendshape where `expression_range` is (0, 1)"""
+    faces: Int[np.ndarray, "F 3"]
+    landmark_faces: Int[np.ndarray, " 68"]
+    """the face that carries each iBUG landmark; jaw points lie on the surface of the jaw bone"""
+    landmark_weights: Float[np.ndarray, "68 3"]
+    """barycentric"""
+    expression_names: tuple[str, ...]
+    expression_range: tuple[float, float] = (-3.0, 3.0)
+    """(0, 1) for blendshapes"""
+    contour_faces: Int[np.ndarray, " 17"] | None = None
+    """jaw landmarks 1-17 of the *contour* variant: where a frontal photo shows the outline of the face"""
+    contour_weights: Float[np.ndarray, "17 3"] | None = None
+    mirror: Int[np.ndarray, " V"] | None = None
+    """vertex on the other side of the face; an involution"""
+    uv: Float[np.ndarray, "V 2"] | None = None
+    """texture coordinates in [0, 1], origin at the lower left"""
+    albedo_mean: Float[np.ndarray, "V 3"] | None = None
+    """linear RGB in [0, 1]"""
+    albedo_basis: Float[np.ndarray, "V 3 A"] | None = None
+    regions: dict[str, Bool[np.ndarray, " V"]] = field(default_factory=dict)
+    extra: dict[str, np.ndarray] = field(default_factory=dict)
+    """further point sets of a source, for example `mediapipe_faces` and `mediapipe_weights`"""
+
+    @property
+    def n_vertices(self) -> int:
+        """V."""
+        return self.mean.shape[0]
+
+    @property
+    def n_identity(self) -> int:
+        """S, the number of identity coefficients."""
+        return self.identity_basis.shape[2]
+
+    @property
+    def n_expression(self) -> int:
+        """E, the number of expression coefficients."""
+        return self.expression_basis.shape[2]
+
+    @cached_property
+    def _flat(self) -> tuple[np.ndarray, np.ndarray]:
+        basis = np.concatenate([self.identity_basis, self.expression_basis], axis=2)
+        return self.mean.reshape(-1), np.ascontiguousarray(basis.reshape(-1, basis.shape[2]).T)
+
+    def vertices(
+        self, identity: Float[np.ndarray, "*b S"], expression: Float[np.ndarray, "*b E"] | None = None
+    ) -> Float[np.ndarray, "*b V 3"]:
+        """v_i = mean_i + Σ_s identity_basis_is α_s + Σ_e expression_basis_ie β_e, mm. Neutral without an expression."""
+        if identity.shape[-1] != self.n_identity:
+            raise ValueError(f"{self.name} has {self.n_identity} identity coefficients, but {identity.shape} was given")
+        mean, basis = self._flat
+        out = mean + identity @ basis[: self.n_identity]
+        if expression is not None:
+            if expression.shape[-1] != self.n_expression:
+                raise ValueError(f"{self.name} has {self.n_expression} expressions, but {expression.shape} was given")
+            out = out + expression @ basis[self.n_identity :]
+        return out.reshape(*out.shape[:-1], -1, 3).astype(np.float32)
+
+    def landmarks(self, vertices: Float[np.ndarray, "*b V 3"], *, contour: bool = False) -> Float[np.ndarray, "*b 68 3"]:
+        """The 68 iBUG points of a mesh of this topology, mm; `contour` takes the outline variant of the jaw."""
+        faces, weights = self.landmark_faces, self.landmark_weights
+        if contour:
+            if self.contour_faces is None or self.contour_weights is None:
+                raise ValueError(f"{self.name} has no contour variant of the jaw landmarks")
+            faces = np.concatenate([self.contour_faces, faces[17:]])
+            weights = np.concatenate([self.contour_weights, weights[17:]])
+        return barycentric(vertices, self.faces[faces], weights)
+
+    def save(self, path: Path) -> None:
+        """Write the model as one .npz; the bases as float16 (error below 0.01 mm for a face)."""
+        arrays: dict[str, np.ndarray] = {}
+        header = {"format": "sameface-morphable", "version": FORMAT_VERSION}
+        for f in fields(self):
+            value = getattr(self, f.name)
+            if isinstance(value, dict):
+                arrays |= {f"{f.name}/{key}": array for key, array in value.items()}
+            elif isinstance(value, np.ndarray):
+                small = f.name in ("identity_basis", "expression_basis", "albedo_basis")
+                if small:  # mode by mode, so that the file compresses and reads in one sweep
+                    arrays[f.name] = np.moveaxis(value, 2, 0).astype(np.float16)
+                elif value.dtype.kind == "i":
+                    arrays[f.name] = value.astype(np.int32)
+                else:
+                    arrays[f.name] = value.astype(np.float32)
+            elif value is not None:
+                header[f.name] = value
+        arrays["header"] = np.frombuffer(json.dumps(header).encode(), np.uint8)
+        with Path(path).open("wb") as file:
+            np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
+
+
+def load(path: Path) -> MorphableModel:
+    """Read a model written by `MorphableModel.save`.
+
+    Raises BadModel if the file is not such a file. Nothing in it is executed: no pickle.
+    """
+    path = Path(path)
+    if path.stat().st_size > LARGEST_FILE:
+        raise BadModel(f"{path} has {path.stat().st_size} bytes; a model file has at most {LARGEST_FILE}")
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {key: file[key] for key in file.files}
+        header = json.loads(arrays.pop("header").tobytes())
+    except (OSError, ValueError, KeyError) as error:
+        raise BadModel(f"{path} is not a sameface model file ({error}); make one with `sameface model convert`") from None
+    if header.pop("format", None) != "sameface-morphable" or header.pop("version", None) != FORMAT_VERSION:
+        raise BadModel(f"{path} is not a sameface model of version {FORMAT_VERSION}; convert it again from its source")
+    values: dict[str, object] = {k: tuple(v) if isinstance(v, list) else v for k, v in header.items()}
+    values["regions"], values["extra"] = {}, {}
+    for key, array in arrays.items():
+        name, _, inner = key.partition("/")
+        if inner:
+            values[name][inner] = array  # type: ignore[index]
+        elif array.dtype == np.float16:
+            values[name] = np.ascontiguousarray(np.moveaxis(array.astype(np.float32), 0, 2))
+        else:
+            values[name] = array
+    return MorphableModel(**values)  # type: ignore[arg-type]

@@ -1,0 +1,251 @@
+"""The one training loop of the project: method × data set → run folder.
+
+    train("detector", "scenes:../shared/data/scenes", Path("run"))
+
+writes `run/config.json` (what was asked), `log.jsonl` (losses), `last.pt` (everything needed to go on) and `best.pt`
+(the weights of the lowest held-out loss). The same call again goes on where the folder stands, or returns at once if
+it is finished. Launched by `torchrun`, every process takes its share of the same batches.
+
+Nothing here keeps a random state: what step k sees follows from (seed, k) alone. The items of a step come from the
+epoch's permutation, each item's generator from (seed, step, position), dropout from (seed, step, rank). So a killed
+run that is resumed, and a run over several processes, repeat the undisturbed one.
+"""
+
+import contextlib
+import copy
+import dataclasses
+import json
+import os
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from rich.progress import Progress
+from torch import Tensor, nn
+
+from sameface import plugins
+from sameface.errors import AssetMissing, BadData, TrainingFailed
+
+__all__ = ["Loop", "collate", "restore", "settings", "train"]
+
+
+@dataclass(frozen=True)
+class Loop:
+    """Settings of the loop itself. What belongs to a recipe (steps, batch, learning rate) is in the method's Config."""
+
+    seed: int = 0
+    """Every random number of the run follows from it."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Arithmetic of the forward pass; weights and losses are float32 always."""
+    average: float = 0.0
+    """Decay per step of the running average of the weights, which then is what is validated and exported; 0: none."""
+    clip: float = 0.0
+    """Largest norm of the gradient; 0: no limit."""
+    log_every: int = 50
+    """Steps between two lines of the log."""
+    validate_every: int = 1000
+    """Steps between two looks at the held-out part."""
+    validate_items: int = 1024
+    """How many held-out items to look at, evenly spread over them."""
+    save_every: int = 500
+    """Steps between two writes of last.pt, which is what a kill can cost."""
+    workers: int = 2
+    """Threads that prepare items."""
+    device: str = "auto"
+    """Where to compute; auto is cuda if there is one, else cpu."""
+
+
+HOW = ("workers", "device")
+"""The settings that change how a run is computed but not what: these may differ when it is resumed."""
+
+
+class Team(NamedTuple):
+    """The processes that share the run, seen from one of them."""
+
+    rank: int
+    size: int
+    device: torch.device
+
+
+def settings(method: str) -> type:
+    """The Config class of a method, whose fields become its flags."""
+    return plugins.load("methods", method).Config
+
+
+def train(method: str, data: str, out: Path, config: Any = None, loop: Loop | None = None) -> Path:
+    """Train a method (name or .py file) on `data`, written DATASET:FOLDER, into the run folder `out`; returns `out`."""
+    plugin, loop = plugins.load("methods", method), loop or Loop()
+    config = plugin.Config() if config is None else config
+    dataset, root = _source(data)
+    missing = set(plugin.Method.needs) - set(dataset.gives)
+    if missing:
+        raise ValueError(
+            f"{method} needs items with {', '.join(sorted(map(repr, missing)))}; "
+            f"data set {data.partition(':')[0]} gives {', '.join(dataset.gives)}"
+        )
+    method = str(Path(method).resolve()) if plugins.is_file(method) else method
+    with _team(loop.device) as team:
+        if config.batch % team.size:
+            raise ValueError(f"a batch of {config.batch} cannot be shared equally by {team.size} processes")
+        torch.manual_seed(loop.seed)
+        run = Run(out, plugin.Method(config), loop, team)
+        run.describe({"method": method, "data": data, "config": _plain(config), "loop": _plain(loop)})
+        run.resume()
+        if run.step < config.steps:
+            run.train(dataset.load(root, "train"), dataset.load(root, "val"))
+    return out
+
+
+class Run:
+    """A method in training together with its folder."""
+
+    def __init__(self, out: Path, method: Any, loop: Loop, team: Team):
+        self.out, self.loop, self.team = out, loop, team
+        self.method = method.to(device=team.device, memory_format=torch.channels_last)
+        self.averaged = copy.deepcopy(self.method) if loop.average else None
+        self.optimizer = self.method.optimizer()
+        self.rates = [group["lr"] for group in self.optimizer.param_groups]
+        self.step, self.best = 0, float("inf")
+
+    @property
+    def chief(self) -> bool:
+        """Whether this process writes the files."""
+        return self.team.rank == 0
+
+    def describe(self, description: dict[str, Any]) -> None:
+        """Write config.json, or check that the folder's agrees."""
+        path = self.out / "config.json"
+        if path.exists():
+            before, now = _flat(json.loads(path.read_text())), _flat(description)
+            differ = [k for k in sorted(before | now) if before.get(k) != now.get(k) and k.split(".")[-1] not in HOW]
+            if differ:
+                changes = "; ".join(f"{k} was {before.get(k)!r}, now {now.get(k)!r}" for k in differ)
+                raise TrainingFailed(f"{self.out} holds a run with other settings: {changes}. Choose another --out")
+        elif self.chief:
+            self.out.mkdir(parents=True, exist_ok=True)
+            _replace(path, lambda part: part.write_text(json.dumps(description, indent=1) + "\n"))
+
+    def resume(self) -> None:
+        """Take up the state of last.pt, if there is one, and forget what the log says about later steps."""
+        if (self.out / "last.pt").exists():
+            state = torch.load(self.out / "last.pt", map_location=self.team.device, weights_only=True)
+            self.step, self.best = state["step"], state["best"]
+            self.method.load_state_dict(state["weights"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            if self.averaged is not None:
+                self.averaged.load_state_dict(state["averaged"])
+        log = self.out / "log.jsonl"
+        if self.chief and log.exists():
+            # a kill can cut the last line short: a line without its end is not a line
+            lines = [line for line in log.read_text().splitlines(keepends=True) if line.endswith("\n")]
+            kept = [line for line in lines if json.loads(line)["step"] <= self.step]
+            _replace(log, lambda part: part.write_text("".join(kept)))
+
+    def save(self) -> None:
+        """Write last.pt aside, then rename it: a kill leaves the old one or the new one."""
+        if self.chief:
+            state = {
+                "step": self.step,
+                "best": self.best,
+                "weights": self.method.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+                "averaged": self.averaged.state_dict() if self.averaged is not None else None,
+            }
+            _replace(self.out / "last.pt", lambda part: torch.save(state, part))
+
+    def log(self, line: dict[str, Any]) -> None:
+        """Append one line to log.jsonl."""
+        if self.chief:
+            with (self.out / "log.jsonl").open("a") as file:
+                file.write(json.dumps({"step": self.step} | line) + "\n")
+
+    def train(self, data: Sequence[Any], held_out: Sequence[Any]) -> None:
+        """Go on to the last step."""
+        steps, objective = self.method.config.steps, _Objective(self.method, self.loop.precision)
+        if self.team.size > 1:
+            objective = nn.parallel.DistributedDataParallel(objective)
+        if not len(data):
+            raise BadData("the training part of the data set is empty; check its folder and layout")
+        items = _ahead(self.loop.workers, (lambda k=k: self.plan(data, k) for k in range(self.step, steps)))
+        start, share = time.perf_counter(), self.method.config.batch // self.team.size
+        with Progress(transient=True, disable=not self.chief) as bar, contextlib.closing(items):
+            task = bar.add_task(self.out.name, total=steps, completed=self.step)
+            for batch in _batches(items, share, self.team.device):
+                terms = self.update(objective, batch)
+                if self.step % self.loop.log_every == 0:
+                    seconds, rate = time.perf_counter() - start, self.optimizer.param_groups[0]["lr"]
+                    self.log({"loss": sum(terms.values()), **terms, "lr": rate, "seconds": round(seconds, 2)})
+                    bar.update(task, completed=self.step, description=f"{self.out.name} {sum(terms.values()):.4f}")
+                if self.step % self.loop.validate_every == 0 or self.step == steps:
+                    self.validate(held_out)
+                if self.step % self.loop.save_every == 0 or self.step == steps:
+                    self.save()
+
+    def plan(self, data: Sequence[Any], step: int) -> Iterator[Any]:
+        """This process's share of the global batch of `step`: one call per item, not yet made."""
+        batch, seed = self.method.config.batch, self.loop.seed
+        share = batch // self.team.size
+        for position in range(self.team.rank * share, (self.team.rank + 1) * share):
+            epoch, place = divmod(step * batch + position, len(data))
+            index = int(_permutation(seed, epoch, len(data))[place])
+            rng = np.random.default_rng((seed, 1, step, position))
+            yield lambda i=index, r=rng: self.method.sample(data, i, r, True)
+
+    def update(self, objective: nn.Module, batch: dict[str, Tensor]) -> dict[str, float]:
+        """One step of the optimizer; returns the loss terms, averaged over the processes."""
+        torch.manual_seed(int(np.random.SeedSequence((self.loop.seed, 2, self.step, self.team.rank)).generate_state(1)[0]))
+        self.method.train()
+        factor = self.method.schedule(self.step / self.method.config.steps)
+        for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
+            group["lr"] = rate * factor
+        losses = objective(batch)
+        terms = _shared({name: loss.detach() for name, loss in losses.items()}, self.team)
+        broken = [f"{name} is {value}" for name, value in terms.items() if not np.isfinite(value)]
+        if broken:
+            raise TrainingFailed(
+                f"at step {self.step} the loss {' and '.join(broken)}; lower the learning rate or look at the data "
+                f"(the folder still holds step {self.step // self.loop.save_every * self.loop.save_every})"
+            )
+        self.optimizer.zero_grad(set_to_none=True)
+        torch.stack(list(losses.values())).sum().backward()
+        if self.loop.clip:
+            nn.utils.clip_grad_norm_(self.method.parameters(), self.loop.clip)
+        self.optimizer.step()
+        self.step += 1
+        if self.averaged is not None:
+            _move_towards(self.averaged, self.method, 1 - min(self.loop.average, (1 + self.step) / (10 + self.step)))
+        return terms
+
+    @torch.no_grad()
+    def validate(self, data: Sequence[Any]) -> None:
+        """Log the held-out losses; keep the weights if they are the best so far."""
+        method = (self.averaged if self.averaged is not None else self.method).eval()
+        objective, count = _Objective(method, self.loop.precision), min(len(data), self.loop.validate_items)
+        if not count:
+            raise BadData("the held-out part (split 'val') of the data set is empty; training needs it to choose weights")
+        torch.manual_seed(self.loop.seed)
+        totals, share = {}, slice(self.team.rank, None, self.team.size)
+        indices = np.linspace(0, len(data) - 1, count).astype(int).tolist()[share]
+        seed = self.loop.seed
+        calls = ((lambda i=i: method.sample(data, i, np.random.default_rng((seed, 3, i)), False)) for i in indices)
+        items, size = _ahead(self.loop.workers, iter([lambda: calls])), self.method.config.batch
+        for batch in _batches(items, size, self.team.device):
+            number = len(next(iter(batch.values())))
+            for name, loss in objective(batch).items():
+                totals[name] = totals.get(name, 0) + loss * number * self.team.size / count
+        terms = _shared(totals, self.team)
+        total = sum(terms.values())
+        self.log({"held_out": total} | {f"held_out_{name}": value for name, value in terms.items()})
+        if total < self.best:
+            self.best = total
+            if self.chief:
+                state = {"step": self.step, "held_out": total, "weights": method.state_dict()}
+                _replace(self.out / "best.pt", lambda part: torch.save(state, part))
