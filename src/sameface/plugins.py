@@ -1,8 +1,8 @@
 """The folder is the registry: a method, data set, benchmark or morphable model is one file, named by its file name.
 
-`names("methods")` lists the files of `sameface/methods/`; `load("methods", "detector")` imports one of them. The path of
-your own file works in place of a name everywhere: `load("methods", "./mine.py")`. Files whose names begin with an
-underscore are helpers of their folder and are not listed.
+`names("methods")` lists the files of `sameface/methods/`; `load("methods", "detector")` imports one of them.
+The path of your own file works in place of a name everywhere: `load("methods", "./mine.py")`. Files whose names begin
+with an underscore are helpers of their folder and are not listed.
 """
 
 import hashlib

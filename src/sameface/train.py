@@ -18,12 +18,13 @@ import json
 import os
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
+from itertools import islice
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -34,7 +35,7 @@ from torch import Tensor, nn
 from sameface import plugins
 from sameface.errors import AssetMissing, BadData, TrainingFailed
 
-__all__ = ["Loop", "collate", "restore", "settings", "train"]
+__all__ = ["Items", "Loop", "collate", "restore", "settings", "train"]
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,18 @@ HOW = ("workers", "device")
 """The settings that change how a run is computed but not what: these may differ when it is resumed."""
 
 
+Item = dict[str, np.ndarray | np.generic]
+
+
+@runtime_checkable
+class Items(Protocol):
+    """One split of a data set, as its file's `load` returns it."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> Item: ...
+
+
 class Team(NamedTuple):
     """The processes that share the run, seen from one of them."""
 
@@ -96,7 +109,7 @@ def train(method: str, data: str, out: Path, config: Any = None, loop: Loop | No
         if config.batch % team.size:
             raise ValueError(f"a batch of {config.batch} cannot be shared equally by {team.size} processes")
         torch.manual_seed(loop.seed)
-        run = Run(out, plugin.Method(config), loop, team)
+        run = Run(out, plugin.Method(config), config, loop, team)
         run.describe({"method": method, "data": data, "config": _plain(config), "loop": _plain(loop)})
         run.resume()
         if run.step < config.steps:
@@ -107,8 +120,8 @@ def train(method: str, data: str, out: Path, config: Any = None, loop: Loop | No
 class Run:
     """A method in training together with its folder."""
 
-    def __init__(self, out: Path, method: Any, loop: Loop, team: Team):
-        self.out, self.loop, self.team = out, loop, team
+    def __init__(self, out: Path, method: Any, config: Any, loop: Loop, team: Team):
+        self.out, self.config, self.loop, self.team = out, config, loop, team
         self.method = method.to(device=team.device, memory_format=torch.channels_last)
         self.averaged = copy.deepcopy(self.method) if loop.average else None
         self.optimizer = self.method.optimizer()
@@ -151,15 +164,14 @@ class Run:
 
     def save(self) -> None:
         """Write last.pt aside, then rename it: a kill leaves the old one or the new one."""
-        if self.chief:
-            state = {
-                "step": self.step,
-                "best": self.best,
-                "weights": self.method.state_dict(),
-                "optimizer": self.optimizer.state_dict(),
-                "averaged": self.averaged.state_dict() if self.averaged is not None else None,
-            }
-            _replace(self.out / "last.pt", lambda part: torch.save(state, part))
+        state = {
+            "step": self.step,
+            "best": self.best,
+            "weights": self.method.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "averaged": self.averaged.state_dict() if self.averaged is not None else None,
+        }
+        _replace(self.out / "last.pt", lambda part: torch.save(state, part))
 
     def log(self, line: dict[str, Any]) -> None:
         """Append one line to log.jsonl."""
@@ -167,15 +179,16 @@ class Run:
             with (self.out / "log.jsonl").open("a") as file:
                 file.write(json.dumps({"step": self.step} | line) + "\n")
 
-    def train(self, data: Sequence[Any], held_out: Sequence[Any]) -> None:
+    def train(self, data: Items, held_out: Items) -> None:
         """Go on to the last step."""
-        steps, objective = self.method.config.steps, _Objective(self.method, self.loop.precision)
+        for part, name in ((data, "train"), (held_out, "val")):
+            if not len(part):
+                raise BadData(f"the {name} split of the data set is empty; check its folder and layout")
+        objective: nn.Module = _Objective(self.method, self.loop.precision)
         if self.team.size > 1:
             objective = nn.parallel.DistributedDataParallel(objective)
-        if not len(data):
-            raise BadData("the training part of the data set is empty; check its folder and layout")
-        items = _ahead(self.loop.workers, (lambda k=k: self.plan(data, k) for k in range(self.step, steps)))
-        start, share = time.perf_counter(), self.method.config.batch // self.team.size
+        steps, share, start = self.config.steps, self.config.batch // self.team.size, time.perf_counter()
+        items = _ahead(self.calls(data), self.loop.workers, 2 * share)
         with Progress(transient=True, disable=not self.chief) as bar, contextlib.closing(items):
             task = bar.add_task(self.out.name, total=steps, completed=self.step)
             for batch in _batches(items, share, self.team.device):
@@ -184,26 +197,26 @@ class Run:
                     seconds, rate = time.perf_counter() - start, self.optimizer.param_groups[0]["lr"]
                     self.log({"loss": sum(terms.values()), **terms, "lr": rate, "seconds": round(seconds, 2)})
                     bar.update(task, completed=self.step, description=f"{self.out.name} {sum(terms.values()):.4f}")
-                if self.step % self.loop.validate_every == 0 or self.step == steps:
+                if self.chief and (self.step % self.loop.validate_every == 0 or self.step == steps):
                     self.validate(held_out)
-                if self.step % self.loop.save_every == 0 or self.step == steps:
+                if self.chief and (self.step % self.loop.save_every == 0 or self.step == steps):
                     self.save()
 
-    def plan(self, data: Sequence[Any], step: int) -> Iterator[Any]:
-        """This process's share of the global batch of `step`: one call per item, not yet made."""
-        batch, seed = self.method.config.batch, self.loop.seed
-        share = batch // self.team.size
-        for position in range(self.team.rank * share, (self.team.rank + 1) * share):
-            epoch, place = divmod(step * batch + position, len(data))
-            index = int(_permutation(seed, epoch, len(data))[place])
-            rng = np.random.default_rng((seed, 1, step, position))
-            yield lambda i=index, r=rng: self.method.sample(data, i, r, True)
+    def calls(self, data: Items) -> Iterator[Callable[[], Item]]:
+        """How to make each item that this process needs from the present step to the last, in order."""
+        batch, seed, share = self.config.batch, self.loop.seed, self.config.batch // self.team.size
+        for step in range(self.step, self.config.steps):
+            for position in range(self.team.rank * share, (self.team.rank + 1) * share):
+                epoch, place = divmod(step * batch + position, len(data))
+                index = int(_permutation(seed, epoch, len(data))[place])
+                yield partial(self.method.sample, data, index, np.random.default_rng((seed, 1, step, position)), True)
 
     def update(self, objective: nn.Module, batch: dict[str, Tensor]) -> dict[str, float]:
         """One step of the optimizer; returns the loss terms, averaged over the processes."""
-        torch.manual_seed(int(np.random.SeedSequence((self.loop.seed, 2, self.step, self.team.rank)).generate_state(1)[0]))
+        dropout = np.random.SeedSequence((self.loop.seed, 2, self.step, self.team.rank))
+        torch.manual_seed(int(dropout.generate_state(1)[0]))
         self.method.train()
-        factor = self.method.schedule(self.step / self.method.config.steps)
+        factor = self.method.schedule(self.step / self.config.steps)
         for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
             group["lr"] = rate * factor
         losses = objective(batch)
@@ -225,27 +238,156 @@ class Run:
         return terms
 
     @torch.no_grad()
-    def validate(self, data: Sequence[Any]) -> None:
+    def validate(self, data: Items) -> None:
         """Log the held-out losses; keep the weights if they are the best so far."""
-        method = (self.averaged if self.averaged is not None else self.method).eval()
-        objective, count = _Objective(method, self.loop.precision), min(len(data), self.loop.validate_items)
-        if not count:
-            raise BadData("the held-out part (split 'val') of the data set is empty; training needs it to choose weights")
+        method = (self.method if self.averaged is None else self.averaged).eval()
+        objective, count, totals = _Objective(method, self.loop.precision), min(len(data), self.loop.validate_items), {}
         torch.manual_seed(self.loop.seed)
-        totals, share = {}, slice(self.team.rank, None, self.team.size)
-        indices = np.linspace(0, len(data) - 1, count).astype(int).tolist()[share]
-        seed = self.loop.seed
-        calls = ((lambda i=i: method.sample(data, i, np.random.default_rng((seed, 3, i)), False)) for i in indices)
-        items, size = _ahead(self.loop.workers, iter([lambda: calls])), self.method.config.batch
-        for batch in _batches(items, size, self.team.device):
-            number = len(next(iter(batch.values())))
+        calls = (
+            partial(method.sample, data, index, np.random.default_rng((self.loop.seed, 3, index)), False)
+            for index in np.linspace(0, len(data) - 1, count).astype(int).tolist()
+        )
+        items = _ahead(calls, self.loop.workers, 2 * self.config.batch)
+        for batch in _batches(items, self.config.batch, self.team.device):
+            weight = len(batch["images"]) / count
             for name, loss in objective(batch).items():
-                totals[name] = totals.get(name, 0) + loss * number * self.team.size / count
-        terms = _shared(totals, self.team)
-        total = sum(terms.values())
-        self.log({"held_out": total} | {f"held_out_{name}": value for name, value in terms.items()})
+                totals[name] = totals.get(name, 0.0) + weight * loss.item()
+        total = sum(totals.values())
+        self.log({"held_out": total} | {f"held_out_{name}": value for name, value in totals.items()})
         if total < self.best:
             self.best = total
-            if self.chief:
-                state = {"step": self.step, "held_out": total, "weights": method.state_dict()}
-                _replace(self.out / "best.pt", lambda part: torch.save(state, part))
+            state = {"step": self.step, "held_out": total, "weights": method.state_dict()}
+            _replace(self.out / "best.pt", lambda part: torch.save(state, part))
+
+
+class _Objective(nn.Module):
+    """Batch → loss terms, as one module, so that everything that has weights runs inside DistributedDataParallel."""
+
+    def __init__(self, method: Any, precision: str):
+        super().__init__()
+        self.method: Any = method
+        self.low_precision = precision == "bfloat16"
+
+    def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        with torch.autocast(batch["images"].device.type, torch.bfloat16, enabled=self.low_precision):
+            output = self.method(batch["images"])
+        return self.method.losses(batch, {name: value.float() for name, value in output.items()})
+
+
+def restore(run: Path, weights: str = "best.pt") -> tuple[Any, dict[str, Any]]:
+    """The trained method of a run folder, ready for use, and what its config.json says."""
+    for name in ("config.json", weights):
+        if not (run / name).exists():
+            raise AssetMissing(f"{run} has no {name}: it is not the folder of a run, or the run has not got so far yet")
+    description = json.loads((run / "config.json").read_text())
+    plugin = plugins.load("methods", description["method"])
+    values = {k: tuple(v) if isinstance(v, list) else v for k, v in description["config"].items()}
+    method = plugin.Method(plugin.Config(**values))
+    state = torch.load(run / weights, map_location="cpu", weights_only=True)
+    method.load_state_dict(state["weights"])
+    return method.eval(), description | {"step": state["step"]}
+
+
+def collate(items: Sequence[Item], device: torch.device) -> dict[str, Tensor]:
+    """Stack items into a batch on `device`; uint8 pictures (..., H, W, C) become float (B, ..., C, H, W) in [0, 1]."""
+    batch = {}
+    for name in items[0]:
+        stacked = torch.from_numpy(np.stack([item[name] for item in items])).to(device, non_blocking=True)
+        if stacked.dtype == torch.uint8 and stacked.ndim >= 4:
+            stacked = stacked.movedim(-1, -3).float() / 255
+        batch[name] = stacked
+    return batch
+
+
+def _batches(items: Iterator[Item], size: int, device: torch.device) -> Iterator[dict[str, Tensor]]:
+    """Batches of `size` items; the last may be smaller."""
+    while group := list(islice(items, size)):
+        yield collate(group, device)
+
+
+def _ahead(calls: Iterator[Callable[[], Item]], workers: int, ahead: int) -> Generator[Item]:
+    """The results of `calls` in order, made by `workers` threads, at most `ahead` of them waiting."""
+    pool = ThreadPoolExecutor(workers)
+    try:
+        waiting = deque(pool.submit(call) for call in islice(calls, ahead))
+        while waiting:
+            item = waiting.popleft().result()
+            waiting.extend(pool.submit(call) for call in islice(calls, 1))
+            yield item
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _source(data: str) -> tuple[Any, Path]:
+    """DATASET:FOLDER → the data set's module and the folder."""
+    name, _, folder = data.partition(":")
+    if not name or not folder:
+        raise ValueError(
+            f"data {data!r} does not say what and where; write DATASET:FOLDER, for example scenes:/data/scenes"
+        )
+    root = Path(folder).expanduser()
+    dataset = plugins.load("datasets", name)
+    if not root.is_dir():
+        raise BadData(f"there is no folder {root}, where data set {name} was said to be")
+    return dataset, root
+
+
+@contextlib.contextmanager
+def _team(device: str) -> Iterator[Team]:
+    """The processes that torchrun started together, or this one alone."""
+    kind = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+    if "RANK" not in os.environ:
+        yield Team(0, 1, torch.device(kind))
+        return
+    if kind == "cuda":
+        kind = f"cuda:{os.environ['LOCAL_RANK']}"
+        torch.cuda.set_device(kind)
+    dist.init_process_group("nccl" if kind.startswith("cuda") else "gloo")
+    try:
+        yield Team(dist.get_rank(), dist.get_world_size(), torch.device(kind))
+    finally:
+        dist.destroy_process_group()
+
+
+@lru_cache(maxsize=2)
+def _permutation(seed: int, epoch: int, length: int) -> np.ndarray:
+    return np.random.default_rng((seed, 0, epoch)).permutation(length)
+
+
+def _shared(terms: dict[str, Tensor], team: Team) -> dict[str, float]:
+    """The mean of each term over the processes."""
+    values = torch.stack(list(terms.values()))
+    if team.size > 1:
+        dist.all_reduce(values)
+        values /= team.size
+    return dict(zip(terms, values.tolist(), strict=True))
+
+
+@torch.no_grad()
+def _move_towards(averaged: nn.Module, method: nn.Module, part: float) -> None:
+    """Move the averaged weights, and buffers such as running means, a `part` of the way to the present ones."""
+    for mean, now in zip(averaged.state_dict().values(), method.state_dict().values(), strict=True):
+        if mean.is_floating_point():
+            mean.lerp_(now, part)
+        else:
+            mean.copy_(now)
+
+
+def _replace(path: Path, write: Callable[[Path], Any]) -> None:
+    """Write a file aside, then rename it: whoever looks finds the old file or the new one, never half of one."""
+    part = path.with_name(path.name + ".part")
+    write(part)
+    os.replace(part, path)
+
+
+def _plain(config: Any) -> dict[str, Any]:
+    """A dataclass of settings as it will look when read back from JSON."""
+    return json.loads(json.dumps(dataclasses.asdict(config)))
+
+
+def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """{"loop": {"seed": 0}} → {"loop.seed": 0}."""
+    flat = {}
+    for key, value in tree.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+    return flat
