@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -14,6 +14,8 @@ else:
     Array = Any  # jaxtyping then checks shape and dtype of either kind
 
 __all__ = ["Array", "Record", "namespace"]
+
+Kind = TypeVar("Kind", bound="Record")  # not typing.Self: the tests' shape checker refuses that on methods
 
 
 def namespace(array: Array) -> Any:
@@ -36,7 +38,7 @@ class Record:
     Equality is identity (`==` on arrays is not a bool) and the repr prints shapes, not numbers.
     """
 
-    def map(self, function: Callable[[Array], Array]) -> Self:
+    def map(self: Kind, function: Callable[[Array], Array]) -> Kind:
         """The same record with `function` applied to every array field, nested records included."""
         changes = {}
         for field in fields(self):
@@ -47,7 +49,7 @@ class Record:
                 changes[field.name] = function(value)
         return replace(self, **changes)
 
-    def __getitem__(self, index: Any) -> Self:
+    def __getitem__(self: Kind, index: Any) -> Kind:
         """Index the leading (batch) axes of every array field."""
         return self.map(lambda array: array[index])
 
