@@ -1,0 +1,109 @@
+"""The Basel Face Models 2017 and 2019, model2017-1_*.h5 and model2019_*.h5 (Gerig et al., FG 2018).
+
+Licence: academic research, on request at faces.dmi.unibas.ch/bfm; neither the file nor a conversion may be passed on.
+Topology: model2017-1_bfm_nomouth 53,149 vertices, model2017-1_face12_nomouth 28,588; 2019 has the same layout. The
+file: `shape`, `color`, `expression`, each with `model/mean` (3V), `model/pcaBasis` (3V, K) of unit norm and
+`model/pcaVariance` (K), the VARIANCES; `shape/representer/cells` (3, T) from 0; millimetres; +x to the subject's
+left; colours 0-1.
+
+The mean is the neutral one, that of `shape`. The file's mean expression, which opens the mouth a little and which eos
+adds to every face, is `extra["expression_mean"]` (mm).
+
+Landmarks: the file names some sixty points ("center.nose.tip", …) by position; they are kept as `extra["point NAME"]`
+(mm). They are not the 68 of iBUG: no point of the jaw line but the chin. Nor does any list that we could verify have
+all 68 (eos has 30 of them, without jaw and brows), so a file of 68 vertex ids is needed. A well-known one for face12
+is called Landmarks68_model2017-1_face12_nomouth.anl; a file Landmarks68_<name of the model>.anl beside the model is
+used by itself.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from sameface.errors import AssetMissing, BadModel
+from sameface.morphable import MorphableModel
+from sameface.morphable._checks import as_basis, checked, linear_albedo
+from sameface.morphable._landmarks import read_landmarks
+from sameface.morphable._matlab import open_hdf5
+
+__all__ = ["load"]
+
+LICENCE = "Basel Face Model licence: academic research only, no redistribution"
+POINTS = "metadata/landmarks/json"
+
+
+def load(path: Path, *, landmarks: Path | None = None) -> MorphableModel:
+    """Read a model of 2017 or 2019; `landmarks` is a text file of 68 vertex ids (see above)."""
+    path = Path(path)
+    with open_hdf5(path) as file:
+        mean, identity = _statistics(file, "shape", path)
+        faces = np.asarray(_dataset(file, "shape/representer/cells", path), np.int64).T
+        expression_mean, expression = _statistics(file, "expression", path)
+        albedo_mean, albedo_basis = (
+            linear_albedo(*_statistics(file, "color", path)) if "color" in file else (None, None)
+        )
+        points = _points(file, path)
+    if faces.ndim != 2 or faces.shape[1] != 3:
+        raise BadModel(f"{path}: shape/representer/cells has shape {faces.T.shape}; expected (3, triangles)")
+    chosen, weights = read_landmarks(_landmark_file(path, landmarks), faces)
+    return checked(
+        MorphableModel(
+            name=path.stem,
+            licence=LICENCE,
+            mean=mean,
+            identity_basis=identity,
+            expression_basis=expression,
+            faces=faces,
+            landmark_faces=chosen,
+            landmark_weights=weights,
+            expression_names=tuple(f"expression{i}" for i in range(expression.shape[2])),
+            albedo_mean=albedo_mean,
+            albedo_basis=albedo_basis,
+            extra={"expression_mean": expression_mean, **points},
+        ),
+        path,
+    )
+
+
+def _dataset(file: Any, name: str, path: Path) -> np.ndarray:
+    if name not in file:
+        raise BadModel(f"{path} is not a Basel Face Model of 2017 or 2019: it lacks {name}; it has {', '.join(file)}")
+    return file[name][()]
+
+
+def _statistics(file: Any, part: str, path: Path) -> tuple[Float[np.ndarray, "V 3"], Float[np.ndarray, "V 3 K"]]:
+    """(mean, modes times the square root of their variances) of one part."""
+    mean = np.asarray(_dataset(file, f"{part}/model/mean", path), np.float32).reshape(-1, 3)
+    variance = np.asarray(_dataset(file, f"{part}/model/pcaVariance", path), float)
+    if (variance < 0).any():
+        raise BadModel(f"{path}: {part}/model/pcaVariance has negative numbers; expected variances")
+    matrix = _dataset(file, f"{part}/model/pcaBasis", path)
+    return mean, as_basis(matrix, np.sqrt(variance), len(mean), path, f"{part}/model/pcaBasis")
+
+
+def _points(file: Any, path: Path) -> dict[str, Float[np.ndarray, " 3"]]:
+    """The named points, mm: a JSON text [{"id": name, "coordinates": [x, y, z], …}, …]."""
+    if POINTS not in file:
+        return {}
+    raw = file[POINTS][()]
+    raw = raw.flat[0] if isinstance(raw, np.ndarray) and raw.dtype.hasobject else raw
+    text = raw if isinstance(raw, str) else bytes(raw).decode("utf-8")
+    try:
+        return {f"point {p['id']}": np.array(p["coordinates"], np.float32) for p in json.loads(text.rstrip("\0"))}
+    except (ValueError, KeyError, TypeError) as error:
+        raise BadModel(f"{path}: {POINTS} is not a list of named points ({type(error).__name__}: {error})") from None
+
+
+def _landmark_file(path: Path, given: Path | None) -> Path:
+    if given is not None:
+        return Path(given)
+    beside = path.parent / f"Landmarks68_{path.stem}.anl"
+    if not beside.exists():
+        raise AssetMissing(
+            f"{path} does not say where the 68 landmarks are; expected {beside.name} beside it, or `landmarks`: "
+            "68 rows with one vertex id each, from 0"
+        )
+    return beside

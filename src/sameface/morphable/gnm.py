@@ -1,0 +1,136 @@
+"""Google's Generative aNthropometric Model of the head, gnm_head.npz version 3 (github.com/google/GNM).
+
+Licence: Apache-2.0. Topology: 17,821 vertices, 35,324 triangles: skin, eyes, teeth, tongue. The file: metres; +x to
+the subject's left, +y up, +z out of the face; modes first, already times their deviations, coefficients about −3 to
+3.
+
+Linear use only: joints (neck, head, eyes) are not turned, so pose correctives and skinning are left out. The joints'
+mean positions are in `extra["joints"]` (mm). Identity modes 170-252 (eyeballs, teeth) and expression modes 350-382
+(tongue, iris) move no landmark: hold them at 0 when fitting to landmarks. Texture coordinates belong to triangle
+corners, not vertices, so `uv` is None and they are `extra["triangle_uvs"]` (F, 3, 2).
+
+Landmarks are in a file of their own, head_sparse_68.txt (68 rows i0 w0 i1 w1 i2 w2). Early versions of it list the
+jaw points 2 to 6 in reverse; that is recognised by steps of more than 30 mm along the jaw, and put right.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Bool
+
+from sameface.errors import AssetMissing, BadModel
+from sameface.morphable import MorphableModel
+from sameface.morphable._checks import checked, require
+from sameface.morphable._landmarks import read_landmarks
+
+__all__ = ["load"]
+
+FIELDS = (
+    "version", "template_vertex_positions", "vertex_identity_basis", "expression_basis", "triangles",
+    "expression_names", "mirror_indices", "vertex_groups", "vertex_group_names",
+)  # fmt: skip
+LANDMARKS = ("head_sparse_68.txt", "../../landmarks/head_sparse_68.txt")
+"""beside the model, or as in the repository (data/versions/v3_0/gnm_head.npz, data/landmarks/head_sparse_68.txt)"""
+LARGEST_JAW_STEP = 30.0
+"""mm between neighbouring jaw landmarks of the mean face; 17.8 to 23.9 in a file in order, 101 in one that is not"""
+REVERSED_ROWS = slice(2, 7)
+
+
+def load(path: Path, *, landmarks: Path | None = None) -> MorphableModel:
+    """Read gnm_head.npz; `landmarks` is head_sparse_68.txt, by default the one beside it or in the repository."""
+    path = Path(path)
+    source = _arrays(path)
+    mean = source["template_vertex_positions"].astype(np.float32) * 1000
+    faces = source["triangles"].astype(np.int64)
+    chosen, weights = read_landmarks(_landmark_file(path, landmarks), faces)
+    model = MorphableModel(
+        name=f"gnm-head-{source['version']}",
+        licence="Apache-2.0",
+        mean=mean,
+        identity_basis=_modes(source, "vertex_identity_basis", path),
+        expression_basis=_modes(source, "expression_basis", path),
+        faces=faces,
+        landmark_faces=chosen,
+        landmark_weights=weights,
+        expression_names=tuple(str(name) for name in source["expression_names"]),
+        mirror=_mirror(source["mirror_indices"], len(mean), path),
+        regions=_regions(source, path),
+        extra=_extra(source),
+    )
+    return checked(_jaw_in_order(model, path), path)
+
+
+def _arrays(path: Path) -> dict[str, np.ndarray]:
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            source = {name: file[name] for name in file.files}
+    except (OSError, ValueError, AttributeError) as error:
+        raise BadModel(f"{path} is not an .npz of arrays ({error}); download gnm_head.npz again") from None
+    require(source, FIELDS, path, "GNM's head model")
+    if not str(source["version"]).startswith("3."):
+        raise BadModel(f"{path} is GNM of version {source['version']}; this reader knows version 3")
+    return source
+
+
+def _modes(source: dict[str, np.ndarray], name: str, path: Path) -> np.ndarray:
+    """(K, V, 3) in metres to (V, 3, K) in mm."""
+    modes, vertices = source[name], source["template_vertex_positions"].shape
+    if modes.shape[1:] != vertices:
+        raise BadModel(f"{path}: {name} has shape {modes.shape}; expected (modes, {vertices[0]}, 3)")
+    return np.ascontiguousarray(np.moveaxis(modes, 0, 2), np.float32) * 1000
+
+
+def _mirror(mirror: np.ndarray, n_vertices: int, path: Path) -> np.ndarray:
+    mirror = mirror.astype(np.int64)
+    if mirror.shape != (n_vertices,) or not np.array_equal(mirror[mirror], np.arange(n_vertices)):
+        raise BadModel(f"{path}: mirror_indices applied twice is not the identity; download gnm_head.npz again")
+    return mirror
+
+
+def _regions(source: dict[str, np.ndarray], path: Path) -> dict[str, Bool[np.ndarray, " V"]]:
+    """Vertices whose soft weight in a group is above one half."""
+    names, groups = source["vertex_group_names"], source["vertex_groups"]
+    if len(names) != len(groups):
+        raise BadModel(f"{path} has {len(names)} names for {len(groups)} vertex groups")
+    return {str(name): group > 0.5 for name, group in zip(names, groups, strict=True)}
+
+
+def _extra(source: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    extra = {}
+    if "triangle_uvs" in source:
+        extra["triangle_uvs"] = source["triangle_uvs"].astype(np.float32)
+    if "template_joint_positions" in source:
+        extra["joints"] = source["template_joint_positions"].astype(np.float32) * 1000
+    return extra
+
+
+def _landmark_file(path: Path, given: Path | None) -> Path:
+    candidates = [Path(given)] if given is not None else [path.parent / name for name in LANDMARKS]
+    for file in candidates:
+        if file.exists():
+            return file
+    raise AssetMissing(
+        f"{path} does not say where the 68 landmarks are; put {LANDMARKS[0]} from the same repository "
+        f"(gnm/shape/data/landmarks) beside it, or give it as `landmarks`. Looked for {', '.join(map(str, candidates))}"
+    )
+
+
+def _jaw_in_order(model: MorphableModel, path: Path) -> MorphableModel:
+    """The same model with jaw rows 2 to 6 turned round, if that is what makes the steps along the jaw short."""
+    if _longest_jaw_step(model) <= LARGEST_JAW_STEP:
+        return model
+    faces, weights = model.landmark_faces.copy(), model.landmark_weights.copy()
+    faces[REVERSED_ROWS], weights[REVERSED_ROWS] = faces[REVERSED_ROWS][::-1], weights[REVERSED_ROWS][::-1]
+    turned = replace(model, landmark_faces=faces, landmark_weights=weights)
+    if _longest_jaw_step(turned) > LARGEST_JAW_STEP:
+        raise BadModel(
+            f"{path}: neighbouring jaw landmarks are {_longest_jaw_step(model):.0f} mm apart; expected at most "
+            f"{LARGEST_JAW_STEP:.0f}. The landmark file belongs to another model or version"
+        )
+    return turned
+
+
+def _longest_jaw_step(model: MorphableModel) -> float:
+    jaw = model.landmarks(model.mean)[:17]
+    return float(np.linalg.norm(np.diff(jaw, axis=0), axis=1).max())
