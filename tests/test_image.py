@@ -432,6 +432,11 @@ def test_shrinking_does_not_alias():
     assert np.abs(out[2:-2, 2:-2].astype(int) - 127).max() <= 3
 
 
+def test_enlarging_does_not_darken_the_edge():
+    white = np.full((20, 20, 3), 255, np.uint8)
+    assert (crop(white, np.array([[4.0, 0, 0], [0, 4, 0]]), (80, 80)) == 255).all()
+
+
 def test_outside_the_photo_is_black(scene):
     out = crop(scene, np.array([[1.0, 0, 10], [0, 1, 0]]), (106, 64))
     assert not out[:, :9].any()

@@ -156,7 +156,8 @@ def crop(
         height, width = (max(1, round(side / shrink)) for side in region.shape[:2])
         linear = linear @ np.diag([region.shape[1] / width, region.shape[0] / height])
         region = cv2.resize(region, (width, height), interpolation=cv2.INTER_AREA)
-    shift = shift + linear @ [0.5, 0.5] - 0.5  # OpenCV counts from the centre of the first pixel
+    region = cv2.copyMakeBorder(region, 1, 1, 1, 1, cv2.BORDER_REPLICATE)  # the outer halves of the edge's own pixels
+    shift = shift - linear @ [0.5, 0.5] - 0.5  # that border, and: OpenCV counts from the centre of the first pixel
     return cv2.warpAffine(region, np.column_stack([linear, shift]), size, flags=cv2.INTER_LINEAR)  # type: ignore
 
 
