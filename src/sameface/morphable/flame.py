@@ -15,6 +15,7 @@ flame_static_embedding.pkl (51 inner points) with flame_dynamic_embedding.npy (t
 has only outlines: the frontal one (row 0) then serves as jaw and as contour.
 """
 
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -137,8 +138,11 @@ def _content(file: Path) -> dict[str, Any]:
     if not file.exists():
         raise AssetMissing(f"the landmark file {file} does not exist")
     if file.suffix == ".npz":
-        with np.load(file, allow_pickle=False) as arrays:
-            return {name: arrays[name] for name in arrays.files}
+        try:
+            with file.open("rb") as opened, np.load(opened, allow_pickle=False) as arrays:
+                return {name: arrays[name] for name in arrays.files}
+        except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+            raise BadModel(f"{file} is not an .npz of arrays ({error}); download it again") from None
     source = read_npy(file) if file.suffix == ".npy" else read_pickle(file)
     if not isinstance(source, dict):
         raise BadModel(f"{file} holds a {type(source).__name__}; expected a dict of triangles and weights")

@@ -1,12 +1,13 @@
 """Opens a morphable model of any format we know, recognised by what is in the file, not by its name."""
 
+import importlib
 import zipfile
 from pathlib import Path
 
 from sameface import morphable
 from sameface.errors import AssetMissing, BadModel
 from sameface.morphable import MorphableModel
-from sameface.morphable._matlab import HDF5_MAGIC, open_hdf5
+from sameface.morphable._matlab import HDF5_MAGIC, matlab_names, open_hdf5
 
 __all__ = ["KNOWN", "open_model", "recognise"]
 
@@ -35,9 +36,7 @@ def open_model(path: Path) -> MorphableModel:
         from sameface.morphable import tddfa
 
         return tddfa.load_sparse(path)
-    from sameface import plugins
-
-    return plugins.load("morphable", kind).load(path)
+    return importlib.import_module(f"sameface.morphable.{kind}").load(path)
 
 
 def recognise(path: Path) -> str:
@@ -95,9 +94,7 @@ def _npz(path: Path) -> tuple[str | None, str]:
 
 
 def _matlab(path: Path) -> tuple[str | None, str]:
-    from sameface.morphable._matlab import needed
-
-    names = {name for name, _, _ in needed("scipy.io", "reading .mat models").whosmat(path)}
+    names = matlab_names(path)
     return "bfm2009" if {"shapeMU", "shapePC"} <= names else None, f"a Matlab file with {_some(names)}"
 
 

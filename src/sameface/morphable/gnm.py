@@ -13,6 +13,7 @@ Landmarks are in a file of their own, head_sparse_68.txt (68 rows i0 w0 i1 w1 i2
 jaw points 2 to 6 in reverse; that is recognised by steps of more than 30 mm along the jaw, and put right.
 """
 
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -63,9 +64,9 @@ def load(path: Path, *, landmarks: Path | None = None) -> MorphableModel:
 
 def _arrays(path: Path) -> dict[str, np.ndarray]:
     try:
-        with np.load(path, allow_pickle=False) as file:
-            source = {name: file[name] for name in file.files}
-    except (OSError, ValueError, AttributeError) as error:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            source = {name: arrays[name] for name in arrays.files}
+    except (OSError, ValueError, AttributeError, TypeError, EOFError, zipfile.BadZipFile) as error:
         raise BadModel(f"{path} is not an .npz of arrays ({error}); download gnm_head.npz again") from None
     require(source, FIELDS, path, "GNM's head model")
     if not str(source["version"]).startswith("3."):

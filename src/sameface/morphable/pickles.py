@@ -13,6 +13,7 @@ import math
 import pickle
 import pickletools
 import re
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -52,6 +53,7 @@ ALLOWED: dict[tuple[str, str], str] = {
     ("collections", "OrderedDict"): "mapping",
     **{(module, "set"): "set" for module in _BUILTINS},
     **{(module, "frozenset"): "set" for module in _BUILTINS},
+    **{(module, "bytes"): "bytes" for module in _BUILTINS},
     **{(module, "object"): "object" for module in _BUILTINS},
 }
 """(module, name) of everything a pickled model may name, and what we make of it."""
@@ -151,14 +153,13 @@ def _loads(data: bytes, source: str) -> Any:
 def _check_operations(data: bytes, source: str) -> None:
     """Refuse, before anything is loaded, operations that reach outside the file or that only exist to fill memory."""
     try:
-        for operation, argument, _ in pickletools.genops(data):
-            if operation.name in _REFUSED_OPERATIONS:
-                raise BadModel(
-                    f"{source} uses the pickle operation {operation.name}, which a face model has no use for"
-                )
-            if "PUT" in operation.name and int(argument or 0) > len(data):
-                raise BadModel(f"{source} numbers an object {argument}, more than it has bytes: not a face model")
-    except (ValueError, UnicodeDecodeError) as error:
+        with warnings.catch_warnings(action="error", category=DeprecationWarning):  # odd escapes in texts
+            for operation, argument, _ in pickletools.genops(data):
+                if operation.name in _REFUSED_OPERATIONS:
+                    raise BadModel(f"{source} uses the pickle operation {operation.name}: not a face model")
+                if "PUT" in operation.name and int(argument or 0) > len(data):
+                    raise BadModel(f"{source} numbers an object {argument}, more than it has bytes: not a face model")
+    except (ValueError, UnicodeDecodeError, DeprecationWarning) as error:
         raise BadModel(f"{source} is not a pickle, or is cut short ({error}); download it again") from None
 
 
@@ -188,7 +189,8 @@ class _Reader:
         if isinstance(thing, set | frozenset):
             return {self._key(v) for v in thing}
         if isinstance(thing, _Note):
-            return getattr(self, f"_{thing.kind}")(thing)
+            reader = getattr(self, f"_{thing.kind}", None)
+            return reader(thing) if reader else self._bad(f"a bare {thing.kind}")
         return self._bad(f"a {getattr(thing, 'kind', type(thing).__name__)} where a value should be")
 
     def _key(self, key: Any) -> Any:
@@ -243,6 +245,10 @@ class _Reader:
         if encoding not in ("latin1", "latin-1") or not isinstance(text, str):
             self._bad(f"bytes written as {encoding!r}")
         return text.encode("latin1")
+
+    def _bytes(self, note: _Note) -> bytes:
+        """Old protocols write empty bytes as `bytes()`, and no others so."""
+        return b"" if not note.args else self._bad("bytes made from other things")
 
     def _rebuilt(self, note: _Note) -> Any:
         """Python 2's way to say "an empty object of this class, then its state"."""
