@@ -11,6 +11,7 @@ A method file defines a frozen dataclass `Config` (its fields become flags; `ste
 - `losses(batch, output) -> dict[str, Tensor]`: named scalars, already weighted; the trainer adds them. `batch` is a
   plain dict of tensors: the stacked items, with uint8 pictures (H, W, C) as float (B, C, H, W) in [0, 1];
 - `optimizer() -> Optimizer` and `schedule(progress) -> float`: the factor on its learning rates, progress from 0 to 1;
-- `metadata() -> dict` and `example() -> Tensor`: what the exported file says about itself, and an input to trace it with;
-- optionally `dynamic: dict[int, str]`: the axes of `images` that stay free in the exported file (default: the batch).
+- `metadata() -> dict`: what the exported file says about itself; `example() -> Tensor`: an input to trace it with;
+- optionally `dynamic: dict[int, str]`: axes of `images` that stay free in the exported file, perhaps as multiples:
+  `{0: "batch", 2: "32*height"}` (default: only the batch).
 """

@@ -1,0 +1,83 @@
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+
+from sameface import export, train
+from sameface.datasets import scenes
+from sameface.errors import AssetMissing, BadModel, TrainingFailed
+from sameface.methods import detector
+
+SMALL = detector.Config(steps=2, batch=2, size=64, widths=(4, 4, 8, 8, 8), blocks=(0, 0, 1, 0, 0), neck=8)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("export")
+    scenes.sample(folder / "data")
+    return train.train("detector", f"scenes:{folder / 'data'}", folder / "run", SMALL)
+
+
+@pytest.fixture(scope="module")
+def exported(run) -> Path:
+    return export.export(run)
+
+
+def test_the_file_answers_like_torch_at_sizes_it_was_not_traced_with(run, exported):
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(str(exported))
+    method, _ = train.restore(run)
+    for shape in ((1, 3, 32, 96), (2, 3, 160, 64)):
+        images = torch.rand(shape)
+        with torch.no_grad():
+            wanted = method(images)
+        found = session.run(list(wanted), {"images": images.numpy()})
+        for value, (name, expected) in zip(found, wanted.items(), strict=True):
+            np.testing.assert_allclose(value, expected.numpy(), rtol=1e-4, atol=1e-4, err_msg=name)
+
+
+def test_the_file_says_what_it_is(exported):
+    about = export.describe(exported)
+    assert about["method"] == "detector"
+    assert about["data"] == "scenes"
+    assert about["step"] == 2
+    assert about["points"][0] == "right eye"
+    assert about["config"] == json.loads(json.dumps(dataclasses.asdict(SMALL)))
+    assert about["axes"]["2"] == "32*height"
+
+
+def test_the_file_tells_nothing_about_the_machine(exported, run):
+    content = exported.read_bytes()
+    for folder in (run, Path(export.__file__).parent, Path(torch.__file__).parent):
+        assert str(folder).encode() not in content
+    assert not list(exported.parent.glob("*.part"))
+
+
+def test_a_file_that_disagrees_with_torch_is_not_left(run, tmp_path, monkeypatch):
+    forward = detector.Method.forward
+
+    def noisy(self, images):
+        output = forward(self, images)
+        return output | {"logits": output["logits"] + 0.01 * torch.rand_like(output["logits"])}
+
+    monkeypatch.setattr(detector.Method, "forward", noisy)
+    with pytest.raises(TrainingFailed, match="disagrees with torch: logits is off by"):
+        export.export(run, tmp_path / "bad.onnx")
+    assert not list(tmp_path.iterdir())
+
+
+def test_files_of_others_are_told_apart(tmp_path):
+    with pytest.raises(AssetMissing, match=r"no model file .*none\.onnx"):
+        export.describe(tmp_path / "none.onnx")
+    value = onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [1])
+    other = onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, [1])
+    graph = onnx.helper.make_graph([onnx.helper.make_node("Relu", ["x"], ["y"])], "g", [value], [other])
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=9)
+    onnx.save(model, tmp_path / "other.onnx")
+    with pytest.raises(BadModel, match="says nothing about itself"):
+        export.describe(tmp_path / "other.onnx")
