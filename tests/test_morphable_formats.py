@@ -199,7 +199,7 @@ def test_a_matlab_comment_means_counting_from_one(tmp_path):
     face = small_face()
     path = tmp_path / "points.anl"
     path.write_text("%68 Landmark points\n" + "\n".join(str(i + 1) for i in face.ids))
-    chosen, weights = _landmarks.read_landmarks(path, face.faces)
+    chosen, weights = _landmarks.read_landmarks(path, face.vertices, face.faces)
     np.testing.assert_array_equal((face.faces[chosen] * weights).sum(1), face.ids)
 
 
@@ -212,6 +212,8 @@ def test_a_matlab_comment_means_counting_from_one(tmp_path):
         ("\n".join(["900000"] * 68), "landmark 0 is vertex 900000, which no face of this mesh uses"),
         ("%\n" + "\n".join(["0"] * 68), "landmark 0 is vertex -1"),
         ("\n".join(["1 0.5 2 0.1 3 0.1"] * 68), "the weights of landmark 0 sum to 0.7"),
+        ("\n".join(["0,9,9,9,2,1,0,0"] * 68), "names face 2, but the mesh has 2"),
+        ("\n".join(["0,9,9,9,1,1,0,0"] * 68), r"landmark 0 lies 15\.6 mm from where the file says"),
         ("\n".join(["0 0.5 1 0.5 2 0"] * 68), r"landmark 0 lies between the vertices \[0, 1\], which share no face"),
     ],
 )
@@ -219,7 +221,7 @@ def test_landmark_files_that_do_not_fit_are_refused(tmp_path, text, message):
     faces = np.array([[0, 2, 3], [1, 2, 3]])
     (tmp_path / "points.txt").write_text(text)
     with pytest.raises(BadModel, match=message):
-        _landmarks.read_landmarks(tmp_path / "points.txt", faces)
+        _landmarks.read_landmarks(tmp_path / "points.txt", np.zeros((4, 3)), faces)
 
 
 def spoiled(tmp_path, change):
@@ -291,6 +293,16 @@ def test_bfm2009_names_the_array_that_is_missing(tmp_path, missing):
     savemat(tmp_path / "m.mat", arrays)
     with pytest.raises(BadModel, match=f"it lacks {missing}; it has"):
         bfm2009.load(tmp_path / "m.mat", landmarks=ids_file(tmp_path, small_face().ids))
+
+
+def test_bfm2009_without_colours_and_segments_is_still_a_shape(tmp_path):
+    from scipy.io import savemat
+
+    arrays, _ = bfm2009_arrays(small_face())
+    savemat(tmp_path / "m.mat", {name: arrays[name] for name in ("shapeMU", "shapePC", "shapeEV", "tl")})
+    model = bfm2009.load(tmp_path / "m.mat", landmarks=ids_file(tmp_path, small_face().ids))
+    assert model.albedo_mean is None
+    assert model.regions == {}
 
 
 @pytest.mark.parametrize(
@@ -388,6 +400,20 @@ def test_bfm2017_needs_a_landmark_file(tmp_path):
     with pytest.raises(AssetMissing, match=beside.name.replace(".", r"\.")):
         bfm2017.load(path)
     assert bfm2017.load(path, landmarks=elsewhere).n_identity == 3
+
+
+def test_bfm2017_takes_landmarks_on_numbered_faces(tmp_path):
+    """number,x,y,z,face,w0,w1,w2: the layout of face-avatar-reconstruction's landmarks_68.csv."""
+    written, face = write_bfm2017(tmp_path), small_face()
+    rows = [np.flatnonzero((face.faces == vertex).any(1))[0] for vertex in face.ids]
+    weights = np.random.default_rng(0).dirichlet(np.ones(3), 68)
+    points = (face.vertices[face.faces[rows]] * weights[..., None]).sum(1)
+    table = np.column_stack([np.arange(68), points, rows, weights])
+    np.savetxt(
+        tmp_path / "landmarks_68.csv", table, delimiter=",", fmt=["%d", "%r", "%r", "%r", "%d", "%r", "%r", "%r"]
+    )
+    model = bfm2017.load(written.path, landmarks=tmp_path / "landmarks_68.csv")
+    np.testing.assert_allclose(model.landmarks(model.mean), points, atol=1e-3)
 
 
 @pytest.mark.parametrize("name", ["shape/model/mean", "shape/representer/cells", "expression/model/pcaVariance"])

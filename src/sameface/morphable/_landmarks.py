@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float, Int
 
-from sameface.errors import BadModel
+from sameface.errors import AssetMissing, BadModel
+from sameface.geometry import barycentric
 
 __all__ = ["BFM2009_IDS", "NONECK_IDS", "on_triangles", "on_vertices", "read_landmarks"]
 
@@ -29,6 +30,9 @@ NONECK_IDS = np.array("""
     2215 3886 4920 5828 4801 3640 10455 11353 12383 14066 12653 11492
     5522 6025 7495 8215 8935 10395 10795 9555 8836 8236 7636 6915 5909 7384 8223 9064 10537 8829 8229 7629
     """.split(), np.int64)  # fmt: skip
+
+LARGEST_MISS = 10.0
+"""mm between a landmark and its stated position; meshes with another mean expression differ by 3, other meshes by tens"""
 
 
 def on_vertices(
@@ -68,31 +72,63 @@ def on_triangles(
 
 
 def read_landmarks(
-    path: Path, faces: Int[np.ndarray, "F 3"]
+    path: Path, vertices: Float[np.ndarray, "V 3"], faces: Int[np.ndarray, "F 3"]
 ) -> tuple[Int[np.ndarray, " 68"], Float[np.ndarray, "68 3"]]:
-    """A text file of 68 rows in iBUG order, as (face, weights).
+    """A text file of 68 rows in iBUG order, as (face, weights). `vertices` are the mean face, mm.
 
-    A row is one vertex id, or "i0 w0 i1 w1 i2 w2" (three vertex ids and their barycentric weights). Ids count from 0,
-    unless the file has a Matlab comment (a line that begins with %): such files, the .anl files of BFMLandmarks among
-    them, count from 1. Lines that begin with # are comments too.
+    A row is one vertex id; or "i0 w0 i1 w1 i2 w2", three vertex ids and their barycentric weights; or
+    "number,x,y,z,face,w0,w1,w2", where the position (mm) is used to check that face and weights belong to this mesh.
+    Ids count from 0, unless the file has a Matlab comment (a line that begins with %): such files, the .anl files of
+    BFMLandmarks among them, count from 1. Lines that begin with # are comments too.
     """
-    lines = Path(path).read_text(errors="replace").splitlines()
-    rows = [re.split(r"[\s,;]+", line.strip()) for line in lines if line.strip() and line.strip()[0] not in "#%"]
-    widths = {len(row) for row in rows}
-    if len(rows) != 68 or widths not in ({1}, {6}):
-        raise BadModel(
-            f"{path} has {len(rows)} rows of {sorted(widths)} numbers; expected 68 rows of one vertex id each, "
-            "or of i0 w0 i1 w1 i2 w2"
-        )
-    try:
-        table = np.array(rows, float)
-    except ValueError as error:
-        raise BadModel(f"{path} is not a list of landmarks ({error})") from None
-    start = int(any(line.lstrip().startswith("%") for line in lines))
-    ids, weights = table[:, 0::2].astype(np.int64) - start, table[:, 1::2]
-    if widths == {1}:
-        return on_vertices(ids[:, 0], faces, path)
+    if not Path(path).exists():
+        raise AssetMissing(f"the landmark file {path} does not exist")
+    table, start = _table(path)
+    if table.shape[1] == 1:
+        return on_vertices(table[:, 0].astype(np.int64) - start, faces, path)
+    weights = table[:, 5:] if table.shape[1] == 8 else table[:, 1::2]
     if not np.allclose(weights.sum(1), 1, atol=1e-3):
         worst = int(np.abs(weights.sum(1) - 1).argmax())
         raise BadModel(f"{path}: the weights of landmark {worst} sum to {weights[worst].sum():.4f}, not to 1")
-    return on_triangles(ids, weights / weights.sum(1, keepdims=True), faces, path)
+    weights = weights / weights.sum(1, keepdims=True)
+    if table.shape[1] == 6:
+        return on_triangles(table[:, ::2].astype(np.int64) - start, weights, faces, path)
+    return _on_numbered_faces(table[:, 4].astype(np.int64) - start, weights, table[:, 1:4], vertices, faces, path)
+
+
+def _table(path: Path) -> tuple[Float[np.ndarray, "68 _"], int]:
+    """(the numbers, what ids count from)."""
+    lines = [line.strip() for line in Path(path).read_text(errors="replace").splitlines() if line.strip()]
+    rows = [re.split(r"[\s,;]+", line) for line in lines if line[0] not in "#%"]
+    widths = {len(row) for row in rows}
+    if len(rows) != 68 or widths not in ({1}, {6}, {8}):
+        raise BadModel(
+            f"{path} has {len(rows)} rows of {sorted(widths)} numbers; expected 68 rows of one vertex id each, "
+            "of i0 w0 i1 w1 i2 w2, or of number,x,y,z,face,w0,w1,w2"
+        )
+    try:
+        return np.array(rows, float), int(any(line.startswith("%") for line in lines))
+    except ValueError as error:
+        raise BadModel(f"{path} is not a list of landmarks ({error})") from None
+
+
+def _on_numbered_faces(
+    chosen: Int[np.ndarray, " L"],
+    weights: Float[np.ndarray, "L 3"],
+    expected: Float[np.ndarray, "L 3"],
+    vertices: Float[np.ndarray, "V 3"],
+    faces: Int[np.ndarray, "F 3"],
+    source: Path,
+) -> tuple[Int[np.ndarray, " L"], Float[np.ndarray, "L 3"]]:
+    """Landmarks on faces of a given number, provided that they lie where the file says."""
+    if chosen.min() < 0 or chosen.max() >= len(faces):
+        raise BadModel(
+            f"{source} names face {chosen.max()}, but the mesh has {len(faces)}: they do not belong together"
+        )
+    distance = np.linalg.norm(barycentric(vertices, faces[chosen], weights) - expected, axis=1)
+    if distance.max() > LARGEST_MISS:
+        raise BadModel(
+            f"{source}: landmark {distance.argmax()} lies {distance.max():.1f} mm from where the file says; expected at "
+            f"most {LARGEST_MISS:.0f}: the landmarks belong to another mesh"
+        )
+    return chosen, weights.astype(np.float32)

@@ -56,7 +56,7 @@ def load(path: Path, *, expressions: Path | None = None, landmarks: Path | None 
     added = None if expressions is None else _expressions(Path(expressions), len(mean))
     kept = np.arange(len(mean)) if added is None else added.kept
     faces = _faces_among(faces, kept, len(mean))
-    chosen, weights = _landmarks(landmarks, faces, len(kept), path)
+    chosen, weights = _landmarks(landmarks, mean[kept], faces, path)
     albedo_mean, albedo_basis = _albedo(source, kept, len(mean), path)
     return checked(
         MorphableModel(
@@ -93,15 +93,15 @@ def _faces_among(faces: np.ndarray, kept: np.ndarray, n_vertices: int) -> Int[np
     return renumbered[(renumbered >= 0).all(1)]
 
 
-def _landmarks(given: Path | None, faces: np.ndarray, n_vertices: int, path: Path) -> tuple[np.ndarray, np.ndarray]:
+def _landmarks(given: Path | None, mean: np.ndarray, faces: np.ndarray, path: Path) -> tuple[np.ndarray, np.ndarray]:
     if given is not None:
-        return read_landmarks(given, faces)
-    if n_vertices not in PUBLISHED_IDS:
+        return read_landmarks(given, mean, faces)
+    if len(mean) not in PUBLISHED_IDS:
         raise BadModel(
-            f"{path} has {n_vertices} vertices; landmark ids are published for {sorted(PUBLISHED_IDS)}. "
+            f"{path} has {len(mean)} vertices; landmark ids are published for {sorted(PUBLISHED_IDS)}. "
             "Give a file with the 68 vertex ids of this mesh as `landmarks`"
         )
-    return on_vertices(PUBLISHED_IDS[n_vertices], faces, path)
+    return on_vertices(PUBLISHED_IDS[len(mean)], faces, path)
 
 
 def _albedo(

@@ -10,10 +10,12 @@ The mean is the neutral one, that of `shape`. The file's mean expression, which 
 adds to every face, is `extra["expression_mean"]` (mm).
 
 Landmarks: the file names some sixty points ("center.nose.tip", …) by position; they are kept as `extra["point NAME"]`
-(mm). They are not the 68 of iBUG: no point of the jaw line but the chin. Nor does any list that we could verify have
-all 68 (eos has 30 of them, without jaw and brows), so a file of 68 vertex ids is needed. A well-known one for face12
-is called Landmarks68_model2017-1_face12_nomouth.anl; a file Landmarks68_<name of the model>.anl beside the model is
-used by itself.
+(mm). They are not the 68 of iBUG: no point of the jaw line but the chin. So a file of 68 points is needed; it is
+looked for as Landmarks68_<name of the model>.anl beside the model, or given. Public ones: for
+model2017-1_bfm_nomouth, data/BFM2017_nomouth/landmarks_68.csv of github.com/kanonet/face-avatar-reconstruction (faces
+and weights, with positions against which they are checked here); for model2017-1_face12_nomouth, a list of vertex ids
+that goes by the name Landmarks68_model2017-1_face12_nomouth.anl. The list of eos (ibug_to_bfm2017-1_bfm_nomouth.txt)
+has 30 of the 68.
 """
 
 import json
@@ -36,7 +38,7 @@ POINTS = "metadata/landmarks/json"
 
 
 def load(path: Path, *, landmarks: Path | None = None) -> MorphableModel:
-    """Read a model of 2017 or 2019; `landmarks` is a text file of 68 vertex ids (see above)."""
+    """Read a model of 2017 or 2019; `landmarks` is a text file of 68 points (see above)."""
     path = Path(path)
     with open_hdf5(path) as file:
         mean, identity = _statistics(file, "shape", path)
@@ -48,7 +50,7 @@ def load(path: Path, *, landmarks: Path | None = None) -> MorphableModel:
         points = _points(file, path)
     if faces.ndim != 2 or faces.shape[1] != 3:
         raise BadModel(f"{path}: shape/representer/cells has shape {faces.T.shape}; expected (3, triangles)")
-    chosen, weights = read_landmarks(_landmark_file(path, landmarks), faces)
+    chosen, weights = read_landmarks(_landmark_file(path, landmarks), mean, faces)
     return checked(
         MorphableModel(
             name=path.stem,
@@ -103,7 +105,7 @@ def _landmark_file(path: Path, given: Path | None) -> Path:
     beside = path.parent / f"Landmarks68_{path.stem}.anl"
     if not beside.exists():
         raise AssetMissing(
-            f"{path} does not say where the 68 landmarks are; expected {beside.name} beside it, or `landmarks`: "
-            "68 rows with one vertex id each, from 0"
+            f"{path} does not say where the 68 landmarks are; expected {beside.name} beside it, or a file given as "
+            "`landmarks`; sameface.morphable.bfm2017 names public ones"
         )
     return beside
