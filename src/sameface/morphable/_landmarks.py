@@ -32,7 +32,7 @@ NONECK_IDS = np.array("""
     """.split(), np.int64)  # fmt: skip
 
 LARGEST_MISS = 10.0
-"""mm between a landmark and its stated position; meshes with another mean expression differ by 3, other meshes by tens"""
+"""mm from a landmark to its stated position; another mean expression makes 3, another mesh makes tens"""
 
 
 def on_vertices(
@@ -128,7 +128,7 @@ def _on_numbered_faces(
     distance = np.linalg.norm(barycentric(vertices, faces[chosen], weights) - expected, axis=1)
     if distance.max() > LARGEST_MISS:
         raise BadModel(
-            f"{source}: landmark {distance.argmax()} lies {distance.max():.1f} mm from where the file says; expected at "
-            f"most {LARGEST_MISS:.0f}: the landmarks belong to another mesh"
+            f"{source}: landmark {distance.argmax()} lies {distance.max():.1f} mm from where the file says; expected "
+            f"at most {LARGEST_MISS:.0f}: the landmarks belong to another mesh"
         )
     return chosen, weights.astype(np.float32)
