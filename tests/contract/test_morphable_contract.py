@@ -1,5 +1,9 @@
-"""What every morphable model must do, whatever file it came from: each reader's format, and the model we ship."""
+"""What every morphable model must do, whatever file it came from: each reader's format, and the model we ship.
 
+Real files are tested too where they are at hand, in the folder that SAMEFACE_SHARED names (default ../shared).
+"""
+
+import os
 from importlib.resources import as_file, files
 from pathlib import Path
 
@@ -9,16 +13,23 @@ import pytest
 from morphable_files import WRITERS
 from sameface import morphable
 from sameface.geometry import barycentric
-from sameface.morphable import MorphableModel
+from sameface.morphable import MorphableModel, formats
 from sameface.morphable._checks import EYE_DISTANCE, outwardness
 
 SHIPPED = "shipped"
+SHARED = Path(os.environ.get("SAMEFACE_SHARED", "../shared"))
+REAL = {"ICT-FaceKit, real": SHARED / "data" / "ict_face.npz", "tddfa, 68 real points": SHARED / "oracles" / "tddfa"}
 
 
-@pytest.fixture(scope="module", params=[SHIPPED, *WRITERS])
+@pytest.fixture(scope="module", params=[SHIPPED, *WRITERS, *REAL])
 def model(request, tmp_path_factory) -> MorphableModel:
-    if request.param != SHIPPED:
+    if request.param in WRITERS:
         return WRITERS[request.param](tmp_path_factory.mktemp("model")).load()
+    if request.param in REAL:
+        path = REAL[request.param]
+        if not path.exists():
+            pytest.skip(f"{path} is not there (set SAMEFACE_SHARED): this real model is NOT tested")
+        return formats.open_model(path)
     asset = files("sameface") / "assets" / "face_model.npz"
     if not asset.is_file():
         pytest.skip("src/sameface/assets/face_model.npz is not there: the shipped model is NOT tested")
