@@ -77,6 +77,16 @@ def test_vertex_colours_and_backgrounds_show(ball):
     assert render(vertices, faces, camera())[0, 0].min() > 150  # the default is light
 
 
+def test_a_texture_is_shown_as_it_is(ball):
+    """uv is the frontal view, so the texture appears as it lies in its file: red above, blue to the right."""
+    vertices, faces = ball
+    painted = np.zeros((80, 80, 3), np.uint8)
+    painted[:40, :, 0], painted[:, 40:, 2] = 200, 150
+    image = render(vertices, faces, camera(), skin=(painted, vertices[:, :2] / 80 + 0.5)).astype(int)
+    for place, colour in {(40, 50): [200, 0, 0], (40, 70): [200, 0, 150], (60, 70): [0, 0, 150]}.items():
+        np.testing.assert_allclose(image[place], colour, atol=1)
+
+
 def test_a_background_of_another_size_is_refused(ball):
     with pytest.raises(ValueError, match=r"the background has \(10, 10\) pixels, but the camera has \(120, 100\)"):
         render(*ball, camera(), background=np.zeros((10, 10, 3), np.uint8))

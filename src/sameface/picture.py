@@ -56,11 +56,13 @@ def render(
     camera: Camera,
     *,
     colours: UInt8[np.ndarray, "V 3"] | None = None,
+    skin: tuple[UInt8[np.ndarray, "T S 3"], Float[np.ndarray, "V 2"]] | None = None,
     background: UInt8[np.ndarray, "H W 3"] | tuple[int, int, int] | None = None,
 ) -> UInt8[np.ndarray, "H W 3"]:
     """The mesh (mm) as clay, or in its sRGB vertex `colours`, as the camera sees it; (W, H) is the camera's size.
 
-    The background is a picture of that size, one sRGB colour, or a soft light grey if None.
+    `skin` is a texture from photos and the mesh's uv coordinates, shown as it is since it holds the photos' light.
+    The background is a picture of the camera's size, one sRGB colour, or a soft light grey if None.
     """
     width, height = camera.size
     if background is None:
@@ -71,7 +73,7 @@ def render(
         behind = _linear(background)
     else:
         raise ValueError(f"the background has {background.shape[1::-1]} pixels, but the camera has {camera.size}")
-    layer = _layer(vertices, faces, camera, colours)
+    layer = _layer(vertices, faces, camera, colours, skin)
     return _srgb(layer.light + (1 - layer.cover) * behind)
 
 
@@ -96,7 +98,7 @@ def overlay(
     if wireframe:
         out = _wires(photo, vertices, faces, camera, opacity)
     else:
-        layer = _layer(vertices, faces, camera, None)
+        layer = _layer(vertices, faces, camera)
         out = _srgb(opacity * layer.light + (1 - opacity * layer.cover) * _linear(photo))
     return out if landmarks is None else _dots(out, landmarks @ affine[:, :2].T + affine[:, 2])
 
@@ -112,7 +114,8 @@ def _layer(
     vertices: Float[np.ndarray, "V 3"],
     faces: Int[np.ndarray, "F 3"],
     camera: Camera,
-    colours: UInt8[np.ndarray, "V 3"] | None,
+    colours: UInt8[np.ndarray, "V 3"] | None = None,
+    skin: tuple[UInt8[np.ndarray, "T S 3"], Float[np.ndarray, "V 2"]] | None = None,
 ) -> _Layer:
     """The antialiased picture of a mesh."""
     factor = SUPERSAMPLING
@@ -120,15 +123,43 @@ def _layer(
     fine = camera.warped(np.array([[factor, 0.0, 0.0], [0.0, factor, 0.0]]), (factor * width, factor * height))
     points = screen_points(vertices, fine)
     raster = rasterise(points, faces, fine.size)
-    base = np.tile(_linear(np.array(CLAY, np.uint8)), (len(vertices), 1)) if colours is None else _linear(colours)
-    normals = vertex_normals(vertices, faces)
-    lit = shade(normals @ camera.rotation.T, base * _cavity(vertices, normals, faces)[:, None]).astype(np.float32)
     picture = np.zeros((*raster.face.shape, 4), np.float32)
     seen = raster.face >= 0
-    picture[seen, :3] = interpolate(raster, faces, lit) * _side(points, faces, raster)[:, None]
+    if skin is None:
+        picture[seen, :3] = interpolate(raster, faces, _lit(vertices, faces, camera, colours))
+    else:
+        picture[seen, :3] = _painted(raster, faces, *skin)
+    picture[seen, :3] *= _side(points, faces, raster)[:, None]
     picture[seen, 3] = 1
     small = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
     return _Layer(small[..., :3], small[..., 3:])
+
+
+def _lit(
+    vertices: Float[np.ndarray, "V 3"],
+    faces: Int[np.ndarray, "F 3"],
+    camera: Camera,
+    colours: UInt8[np.ndarray, "V 3"] | None,
+) -> Float[np.ndarray, "V 3"]:
+    """Linear RGB of each vertex under the lights."""
+    base = np.tile(_linear(np.array(CLAY, np.uint8)), (len(vertices), 1)) if colours is None else _linear(colours)
+    normals = vertex_normals(vertices, faces)
+    albedo = base * _cavity(vertices, normals, faces)[:, None]
+    return shade(normals @ camera.rotation.T, albedo).astype(np.float32)
+
+
+def _painted(
+    raster: Raster,
+    faces: Int[np.ndarray, "F 3"],
+    texture: UInt8[np.ndarray, "T S 3"],
+    uv: Float[np.ndarray, "V 2"],
+) -> Float[np.ndarray, "N 3"]:
+    """Linear RGB of the pixels that see the mesh, from its texture."""
+    size = np.array(texture.shape[1::-1])
+    where = np.full((*raster.face.shape, 2), -2.0, np.float32)
+    where[raster.face >= 0] = interpolate(raster, faces, (uv * [1.0, -1.0] + [0.0, 1.0]) * size) - 0.5
+    sampled = cv2.remap(texture, where, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)  # type: ignore
+    return _linear(sampled[raster.face >= 0])
 
 
 def _side(points: Float[np.ndarray, "V 3"], faces: Int[np.ndarray, "F 3"], raster: Raster) -> Float[np.ndarray, " N"]:

@@ -1,7 +1,7 @@
 """An exact z-buffer in numpy: which triangle each pixel sees, where in it, and how far away.
 
-Pixel (i, j) is the square [i, i + 1] × [j, j + 1] and is judged at its centre. An edge belongs to both its triangles, and
-the test for one is the exact negative of the test for the other, so a closed surface has no pinholes.
+Pixel (i, j) is the square [i, i + 1] × [j, j + 1] and is judged at its centre. An edge belongs to both its triangles,
+and the test for one is the exact negative of the test for the other, so a closed surface has no pinholes.
 """
 
 from collections.abc import Iterator
