@@ -7,7 +7,7 @@ Inside, whatever the file said: millimetres, coefficients in standard deviations
 
 import json
 from dataclasses import dataclass, field, fields
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +17,7 @@ from sameface.arrays import Record
 from sameface.errors import BadModel
 from sameface.geometry import barycentric
 
-__all__ = ["MorphableModel", "load"]
+__all__ = ["MorphableModel", "default", "load"]
 
 FORMAT_VERSION = 1
 LARGEST_FILE = 2_000_000_000
@@ -152,3 +152,9 @@ def load(path: Path) -> MorphableModel:
         else:
             values[name] = array
     return MorphableModel(**values)  # type: ignore[arg-type]
+
+
+@cache
+def default() -> MorphableModel:
+    """The model that ships with the package: 80 identity modes and 51 ARKit expressions; read once."""
+    return load(Path(__file__).parent.parent / "assets" / "face_model.npz")

@@ -1,0 +1,338 @@
+"""Landmarks of one or several photos of a person → one identity, and per photo a camera and an expression.
+
+The multi-image fit of Liu et al. 2018 (sec. 3.3.2, eq. 7), with priors and robust weights. Minimised over the
+identity α (shared), and per photo i the camera c_i and the expression β_i ∈ [0, 1]:
+
+    Σ_i Σ_l ρ(|P(c_i) v_l(α, β_i) − q_il| / σ_il) + λ_id |α|² + λ_net N |α − ᾱ|² + λ_exp Σ_i |β_i − β̄_i|²
+
+ρ is Huber's function, q_il the measured points and σ_il their expected errors (px), ᾱ and β̄_i what the network said.
+Each round takes two Gauss-Newton steps, the expressions and then the identity; in both the cameras move along (they are
+eliminated by the Schur complement), so that the valley between head size and distance costs no rounds. The objective
+never rises: a step that would raise it is halved, then refused.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from sameface.arrays import Record
+from sameface.camera import Camera, Perspective, WeakPerspective
+from sameface.geometry import barycentric, rotation_from_axis_angle
+from sameface.morphable import MorphableModel
+
+__all__ = ["Fit", "Measured", "Points", "Priors", "fit", "fit_cameras", "perspective_from_weak"]
+
+
+@dataclass(frozen=True)
+class Priors:
+    """Weights of the objective; the defaults were chosen on the val split (results/fit-priors.json)."""
+
+    identity: float = 1.0
+    """λ_id: pull towards the average face"""
+    network: float = 0.0
+    """λ_net: pull towards the network's identity, per photo"""
+    expression: float = 20.0
+    """λ_exp: pull towards the network's expression"""
+    huber: float = 1.5
+    """residuals beyond this many σ count linearly"""
+    rounds: int = 8
+    """at most this many rounds"""
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Points(Record):
+    """A morphable model seen only at L of its surface points: all that a landmark fit needs."""
+
+    mean: Float[np.ndarray, "L 3"]
+    identity: Float[np.ndarray, "L 3 S"]
+    expression: Float[np.ndarray, "L 3 E"]
+
+    @staticmethod
+    def of(model: MorphableModel, faces: Int[np.ndarray, " L"], weights: Float[np.ndarray, "L 3"]) -> "Points":
+        """The points at barycentric `weights` on `faces` of the model."""
+        corners = model.faces[faces]
+
+        def at(rows: np.ndarray) -> np.ndarray:
+            return np.einsum("lk...,lk->l...", rows[corners], weights).astype(np.float64)
+
+        return Points(at(model.mean), at(model.identity_basis), at(model.expression_basis))
+
+    def __call__(self, identity: Float[np.ndarray, "N S"], expression: Float[np.ndarray, "N E"]) -> np.ndarray:
+        """(N, L, 3) mm."""
+        return self.mean + np.tensordot(identity, self.identity, (1, 2)) + np.tensordot(expression, self.expression, (1, 2))
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Measured(Record):
+    """What was seen in N photos: the start of the fit and its data."""
+
+    landmarks: Float[np.ndarray, "N L 2"]
+    """px"""
+    sigma: Float[np.ndarray, "N L"]
+    """px"""
+    identity: Float[np.ndarray, "N S"]
+    """the network's, σ"""
+    expression: Float[np.ndarray, "N E"]
+    """the network's"""
+    camera: Camera
+    """batch of N, in photo px"""
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Fit(Record):
+    """The minimum found."""
+
+    identity: Float[np.ndarray, "N S"]
+    """σ; equal rows when the identity is shared"""
+    expression: Float[np.ndarray, "N E"]
+    camera: Camera
+    residual: Float[np.ndarray, " N"]
+    """median landmark distance of each photo, as a fraction of the face's size in it"""
+    objective: tuple[float, ...]
+    """before the first and after each round"""
+
+
+def fit(
+    points: Points,
+    measured: Measured,
+    priors: Priors | None = None,
+    *,
+    shared: bool = True,
+    person: Int[np.ndarray, " N"] | None = None,
+) -> Fit:
+    """Fit N photos: of one person (`shared`), each on its own (`shared=False`), or several persons (`person` numbers).
+
+    Raises ValueError if a measurement is not finite or a σ is not positive.
+    """
+    _check(points, measured)
+    priors = priors or Priors()
+    n = len(measured.landmarks)
+    owner = np.zeros(n, int) if shared else np.arange(n)
+    owner = owner if person is None else np.unique(person, return_inverse=True)[1]
+    state = _State(points, measured, priors, owner)
+    history = [state.objective()]
+    for _ in range(priors.rounds):
+        state.step_expression()
+        state.step_identity()
+        history.append(state.objective())
+        if history[-2] - history[-1] < 1e-4 * max(history[-2], 1e-12):
+            break
+    size = np.linalg.norm(np.ptp(measured.landmarks, axis=1), axis=1) / np.sqrt(2)
+    distance = np.median(np.linalg.norm(state.camera.project(state.points()) - measured.landmarks, axis=2), axis=1)
+    return Fit(state.identity[owner], state.expression, state.camera, distance / np.maximum(size, 1e-9), tuple(history))
+
+
+def fit_cameras(points: Float[np.ndarray, "N L 3"], measured: Measured, rounds: int = 10, huber: float = 1.5) -> Camera:
+    """The camera of each photo for known 3D points (Gauss-Newton with Huber weights from `measured.camera`)."""
+    camera = measured.camera
+    for _ in range(rounds):
+        residual = measured.landmarks - camera.project(points)
+        weight = _weights(residual, measured.sigma, huber)
+        jacobian, _ = _camera_jacobian(camera, points)
+        hessian = np.einsum("nlak,nl,nlam->nkm", jacobian, weight, jacobian, optimize=True)
+        gradient = np.einsum("nlak,nl,nla->nk", jacobian, weight, residual, optimize=True)
+        camera = _moved(camera, np.linalg.solve(hessian + 1e-9 * _trace(hessian), gradient[..., None])[..., 0])
+    return camera
+
+
+def perspective_from_weak(camera: WeakPerspective, focal: Float[np.ndarray, " N"]) -> Perspective:
+    """The pinhole camera with this focal length (px) that agrees at the model's origin; principal point in the middle."""
+    depth = focal / camera.scale
+    center = np.broadcast_to(np.array(camera.size, np.float64) / 2, camera.translation.shape).copy()
+    aside = (camera.translation - center) / camera.scale[..., None]
+    return Perspective(
+        rotation=camera.rotation,
+        translation=np.concatenate([aside, depth[..., None]], axis=-1),
+        focal=np.asarray(focal, np.float64),
+        center=center,
+        size=camera.size,
+    )
+
+
+# ── inside ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class _State:
+    """The unknowns between two steps; identity has one row per person, `owner` says whose photo each is."""
+
+    def __init__(self, model: Points, measured: Measured, priors: Priors, owner: np.ndarray):
+        self.model, self.measured, self.priors, self.owner = model, measured, priors, owner
+        self.count = np.bincount(owner)
+        trust = 1 / np.mean(measured.sigma, axis=1) ** 2
+        self.anchor = _per_owner(trust[:, None] * measured.identity, owner) / _per_owner(trust, owner)[:, None]
+        self.identity, self.expression = self.anchor.copy(), np.clip(measured.expression, 0, 1).astype(np.float64)
+        self.camera = fit_cameras(self.points(), measured, rounds=4, huber=priors.huber)
+
+    def points(self) -> np.ndarray:
+        return self.model(self.identity[self.owner], self.expression)
+
+    def objective(self) -> float:
+        return float(self.objective_per_photo().sum() + self.prior(self.identity).sum())
+
+    def prior(self, identity: np.ndarray) -> np.ndarray:
+        """(persons,)"""
+        p = self.priors
+        return p.identity * (identity**2).sum(1) + p.network * self.count * ((identity - self.anchor) ** 2).sum(1)
+
+    def objective_per_photo(self) -> np.ndarray:
+        distance = np.linalg.norm(self.measured.landmarks - self.camera.project(self.points()), axis=2) / self.measured.sigma
+        h = self.priors.huber
+        data = np.where(distance <= h, distance**2, 2 * h * distance - h**2).sum(1)
+        return data + self.priors.expression * ((self.expression - self.measured.expression) ** 2).sum(1)
+
+    def linearised(self, basis: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Per photo: reduced Hessian and gradient of the basis coefficients with the camera eliminated, and what gives
+        the camera's step back (δc = a − B δ)."""
+        points = self.points()
+        residual = self.measured.landmarks - self.camera.project(points)
+        weight = _weights(residual, self.measured.sigma, self.priors.huber)
+        jc, by_point = _camera_jacobian(self.camera, points)
+        n, k = len(points), basis.shape[2]
+        root = np.sqrt(weight)[..., None]
+        turned = np.einsum("nlab,nbc->nlac", by_point, self.camera.rotation)
+        jb = (turned @ basis[None] * root[..., None]).reshape(n, -1, k)
+        jc = (jc * root[..., None]).reshape(n, -1, jc.shape[-1])
+        r = (residual * root).reshape(n, -1, 1)
+        cc = jc.swapaxes(1, 2) @ jc
+        cc = cc + 1e-9 * _trace(cc)
+        cb, cr = jc.swapaxes(1, 2) @ jb, jc.swapaxes(1, 2) @ r
+        back = np.linalg.solve(cc, np.concatenate([cr, cb], axis=2))
+        a, b = back[:, :, 0], back[:, :, 1:]
+        hessian = jb.swapaxes(1, 2) @ jb - cb.swapaxes(1, 2) @ b
+        gradient = (jb.swapaxes(1, 2) @ r)[..., 0] - (cb.swapaxes(1, 2) @ a[..., None])[..., 0]
+        return hessian, gradient, a, b
+
+    def step_expression(self) -> None:
+        """Box-constrained least squares in each photo's expression."""
+        hessian, gradient, a, b = self.linearised(self.model.expression)
+        pull = self.priors.expression
+        hessian = hessian + pull * np.eye(hessian.shape[1])
+        gradient = gradient + pull * (self.measured.expression - self.expression)
+        goal = _boxed(hessian, gradient, self.expression)
+        delta = goal - self.expression
+        camera, expression, before = self.camera, self.expression, self.objective_per_photo()
+        step = np.ones(len(delta))
+        for _ in range(4):
+            self.expression = expression + step[:, None] * delta
+            self.camera = _moved(camera, step[:, None] * (a - (b @ delta[..., None])[..., 0]))
+            worse = ~(self.objective_per_photo() <= before + 1e-12)
+            if not worse.any():
+                return
+            step = np.where(worse, step / 3, step)
+        step = np.where(worse, 0, step)
+        self.expression = expression + step[:, None] * delta
+        self.camera = _moved(camera, step[:, None] * (a - (b @ delta[..., None])[..., 0]))
+
+    def step_identity(self) -> None:
+        """Ridge regression in each person's identity."""
+        hessian, gradient, a, b = self.linearised(self.model.identity)
+        p = self.priors
+        total = _per_owner(hessian, self.owner) + (p.identity + p.network * self.count)[:, None, None] * np.eye(hessian.shape[1])
+        slope = _per_owner(gradient, self.owner) - p.identity * self.identity
+        slope = slope + (p.network * self.count)[:, None] * (self.anchor - self.identity)
+        delta = np.linalg.solve(total, slope[..., None])[..., 0]
+        camera, identity = self.camera, self.identity
+
+        def cost() -> np.ndarray:
+            return _per_owner(self.objective_per_photo(), self.owner) + self.prior(self.identity)
+
+        before, step = cost(), np.ones(len(delta))
+        for attempt in range(5):
+            if attempt == 4:
+                step = np.where(worse, 0, step)  # type: ignore[possibly-undefined]  # noqa: F821
+            self.identity = identity + step[:, None] * delta
+            mine = step[self.owner][:, None]
+            self.camera = _moved(camera, mine * (a - (b @ delta[self.owner][..., None])[..., 0]))
+            worse = ~(cost() <= before + 1e-12)
+            if not worse.any():
+                return
+            step = np.where(worse, step / 3, step)
+
+
+def _check(points: Points, measured: Measured) -> None:
+    n, landmarks = measured.landmarks.shape[:2]
+    if landmarks != len(points.mean):
+        raise ValueError(f"{landmarks} landmarks were measured, but the model points are {len(points.mean)}")
+    for name in ("landmarks", "sigma", "identity", "expression"):
+        if not np.isfinite(getattr(measured, name)).all():
+            raise ValueError(f"the measured {name} of {n} photos contain values that are not finite")
+    if not (measured.sigma > 0).all():
+        raise ValueError("every landmark needs a positive expected error sigma (px)")
+
+
+def _per_owner(values: np.ndarray, owner: np.ndarray) -> np.ndarray:
+    """Sum of the rows of each person."""
+    out = np.zeros((owner.max() + 1, *values.shape[1:]))
+    np.add.at(out, owner, values)
+    return out
+
+
+def _weights(residual: np.ndarray, sigma: np.ndarray, huber: float) -> np.ndarray:
+    """(N, L) of iteratively reweighted least squares for Huber's function."""
+    distance = np.linalg.norm(residual, axis=2) / sigma
+    return np.minimum(1, huber / np.maximum(distance, 1e-9)) / sigma**2
+
+
+def _trace(matrix: np.ndarray) -> np.ndarray:
+    """Mean diagonal times the unit matrix: a relative ridge."""
+    k = matrix.shape[-1]
+    return np.einsum("nkk->n", matrix)[:, None, None] / k * np.eye(k)
+
+
+def _camera_jacobian(camera: Camera, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """d q / d (ω, rest) (N, L, 2, 6) for R ← exp(ω) R, and d q / d X_cam (N, L, 2, 3).
+
+    The rest is (log scale, t_x, t_y) or, in perspective, the translation (mm).
+    """
+    turned = points @ camera.rotation.swapaxes(-1, -2)
+    n, count = points.shape[:2]
+    by_point = np.zeros((n, count, 2, 3))
+    if isinstance(camera, WeakPerspective):
+        by_point[..., 0, 0] = by_point[..., 1, 1] = camera.scale[:, None]
+        rest = np.zeros((n, count, 2, 3))
+        rest[..., 0] = camera.scale[:, None, None] * turned[..., :2]
+        rest[..., 0, 1] = rest[..., 1, 2] = 1
+    else:
+        seen = turned + camera.translation[:, None]
+        nearness = camera.focal[:, None] / seen[..., 2]
+        by_point[..., 0, 0] = by_point[..., 1, 1] = nearness
+        by_point[..., 2] = -nearness[..., None] * seen[..., :2] / seen[..., 2:]
+        rest = by_point
+    cross = np.zeros((n, count, 3, 3))  # ω × Y = −[Y]ₓ ω
+    x, y, z = turned[..., 0], turned[..., 1], turned[..., 2]
+    cross[..., 0, 1], cross[..., 0, 2], cross[..., 1, 2] = z, -y, x
+    cross[..., 1, 0], cross[..., 2, 0], cross[..., 2, 1] = -z, y, -x
+    return np.concatenate([by_point @ cross, rest], axis=-1), by_point
+
+
+def _moved(camera: Camera, step: np.ndarray) -> Camera:
+    """The cameras after a Gauss-Newton step (N, 6), at most 0.3 rad of turn at once."""
+    turn = step[:, :3] * np.minimum(1, 0.3 / np.maximum(np.linalg.norm(step[:, :3], axis=1, keepdims=True), 1e-12))
+    rotation = rotation_from_axis_angle(turn) @ camera.rotation
+    if isinstance(camera, WeakPerspective):
+        scale = camera.scale * np.exp(np.clip(step[:, 3], -0.5, 0.5))
+        return replace(camera, rotation=rotation, scale=scale, translation=camera.translation + step[:, 4:])
+    move = step[:, 3:].copy()
+    depth = camera.translation[:, 2]
+    move[:, 2] = np.clip(move[:, 2], -0.4 * depth, 0.6 * depth)
+    return replace(camera, rotation=rotation, translation=camera.translation + move)
+
+
+def _boxed(hessian: np.ndarray, gradient: np.ndarray, start: np.ndarray, sweeps: int = 20) -> np.ndarray:
+    """argmin over x ∈ [0, 1] of ½ (x − x₀)ᵀ H (x − x₀) − gᵀ (x − x₀), all photos at once (coordinate descent)."""
+    x, slope = start.copy(), gradient.copy()
+    diagonal = np.einsum("nkk->nk", hessian)
+    for _ in range(sweeps):
+        largest = 0.0
+        for k in range(x.shape[1]):
+            new = np.clip(x[:, k] + slope[:, k] / diagonal[:, k], 0, 1)
+            change = new - x[:, k]
+            biggest = np.abs(change).max()
+            if biggest > 1e-9:
+                slope -= change[:, None] * hessian[:, :, k]
+                x[:, k] = new
+                largest = max(largest, float(biggest))
+        if largest < 1e-4:
+            break
+    return x

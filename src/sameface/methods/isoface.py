@@ -1,0 +1,421 @@
+"""isoface: the recipe of our default network. Ours, 2026; not a paper.
+
+What it does: one small residual network looks at an upright face crop and says identity (σ of the morphable model),
+expression (blendshape weights), a weak-perspective camera, and 164 dense landmarks each with its expected error. The
+landmarks are the morphable model's projected points plus a free offset, so the coefficients explain what they can and
+the fit of several photos (`fit.py`) still gets unbiased measurements.
+
+Symbols: α identity, β expression, (R, s, t) camera, q̂ = s (R v(α, β))_xy + t projected points, q = q̂ + offset,
+b expected error of a point. Lengths in *crop units*: the crop is [−½, ½]², y down.
+
+Losses (percent of the crop side, so that weights compare):
+  model     mean_i w_i |q̂_i − q*_i|                  points the coefficients explain
+  points    mean_i w_i (|q_i − q*_i| / b_i + ln b_i)   free points with their error (Laplace negative log-likelihood)
+  manual    mean_i |v_i^68 − q*_i^68|                  hand-placed points of the rows that have them; the jaw at a third
+  identity  λ_id mean α², expression λ_exp mean β      priors: N(0, 1), and few blendshapes at a time
+The hidden side of a turned face weighs little (w = 0.15): its pseudo-labels are guesses.
+
+Adding a loss: write a function of (batch, output) below, give it a weight in Config, add a line in `Method.losses`.
+Losses between photos of one person can use `batch["person"]`; draw pairs in `sample`.
+"""
+
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from sameface import __version__, morphable
+from sameface.geometry import apply_affine, barycentric, rotation_from_6d, vertex_normals
+from sameface.predictor import affine_from_landmarks
+
+LANDMARKS = "landmarks"
+HIDDEN_WEIGHT = 0.15
+OVAL_WEIGHT = 0.4
+TYPICAL_SCALE = 0.0046
+"""crop units per mm of a face that fills the crop"""
+
+
+@dataclass(frozen=True)
+class Config:
+    """Settings of our default network; all ours."""
+
+    size: int = 96
+    """Side of the crop, px."""
+    widths: tuple[int, ...] = (48, 96, 192)
+    """Channels of the stages, at 1/4, 1/8 and 1/16 of the crop side."""
+    blocks: tuple[int, ...] = (2, 2, 2)
+    """Residual blocks per stage."""
+    features: int = 256
+    """Width of the layer that all heads read."""
+    batch: int = 96
+    """Crops per step."""
+    steps: int = 8000
+    """Steps of the run."""
+    lr: float = 2e-3
+    """Highest AdamW step size; one cycle: linear warm-up over 3 % of the run, cosine down to 1 %."""
+    weight_decay: float = 0.02
+    """AdamW."""
+    model_weight: float = 1.0
+    """Weight of `model`."""
+    points_weight: float = 0.5
+    """Weight of `points`."""
+    manual_weight: float = 2.0
+    """Weight of `manual`."""
+    identity_weight: float = 0.04
+    """λ_id."""
+    expression_weight: float = 0.3
+    """λ_exp."""
+    hard_share: float = 0.2
+    """Share of training crops with large turns, shifts and zooms, as a poor detection makes them."""
+
+
+class Method(nn.Module):
+    """Crops → coefficients, camera, landmarks."""
+
+    needs = ("image", "landmarks", "landmarks68", "rotation")
+
+    def __init__(self, config: Config):
+        super().__init__()
+        self.config = config
+        self.model = morphable.default()
+        points, weights = _dense_points(self.model)
+        self.n_points = len(points)
+        corners = self.model.faces[self.model.extra["mediapipe_faces"][points]]
+        self.register_buffer("point_weight", torch.tensor(weights), persistent=False)
+        for name, (where, how) in {
+            "dense": (corners, self.model.extra["mediapipe_weights"][points]),
+            "ibug": (self.model.faces[self.model.landmark_faces], self.model.landmark_weights),
+            "contour": (self.model.faces[self.model.contour_faces], self.model.contour_weights),
+        }.items():
+            for part in ("mean", "identity_basis", "expression_basis"):
+                rows = getattr(self.model, part)
+                at = (rows[where] * how[(...,) + (None,) * (rows.ndim - 1)]).sum(1)
+                self.register_buffer(f"{name}_{part}", torch.tensor(at, dtype=torch.float32), persistent=False)
+        self.trunk = _Trunk(config)
+        heads = {"identity": self.model.n_identity, "expression": self.model.n_expression, "camera": 9,
+                 "offset": 2 * self.n_points, "error": self.n_points}  # fmt: skip
+        self.heads = nn.ModuleDict({name: nn.Linear(config.features, width) for name, width in heads.items()})
+        self._start_at_the_mean()
+
+    def _start_at_the_mean(self) -> None:
+        for head in self.heads.values():
+            nn.init.normal_(head.weight, std=0.01)  # type: ignore[arg-type]
+            nn.init.zeros_(head.bias)  # type: ignore[arg-type]
+        with torch.no_grad():
+            self.heads["expression"].bias.fill_(-2.5)  # type: ignore[union-attr]
+            self.heads["camera"].bias[:6] = torch.tensor([1.0, 0, 0, 0, -1, 0])  # type: ignore[union-attr,index]
+            self.heads["error"].bias.fill_(-3.5)  # type: ignore[union-attr]
+
+    def forward(self, images: Float[Tensor, "B 3 H W"]) -> dict[str, Tensor]:
+        """Crops in [0, 1] → identity (B, S), expression (B, E), rotation (B, 3, 3), scale (B,) crop units/mm,
+        translation (B, 2), landmarks (B, L, 2) and landmark_error (B, L) in crop units."""
+        features = self.trunk((images - 0.5) * 4.0)
+        raw = {name: head(features).float() for name, head in self.heads.items()}
+        identity, expression = raw["identity"], torch.sigmoid(raw["expression"])
+        rotation = rotation_from_6d(raw["camera"][:, :6])
+        scale = TYPICAL_SCALE * torch.exp(raw["camera"][:, 6].clamp(-3, 3))
+        translation = raw["camera"][:, 7:]
+        out = {"identity": identity, "expression": expression, "rotation": rotation, "scale": scale,
+               "translation": translation}  # fmt: skip
+        projected = self.project("dense", out).detach()
+        return out | {
+            "landmarks": projected + 0.1 * raw["offset"].reshape(-1, self.n_points, 2),
+            "landmark_error": torch.exp(raw["error"].clamp(-7, 0)),
+        }
+
+    def project(self, which: str, output: dict[str, Tensor]) -> Float[Tensor, "B L 2"]:
+        """The model's `dense`, `ibug` or `contour` points in crop units."""
+        mean, identity, expression = (getattr(self, f"{which}_{p}") for p in ("mean", "identity_basis", "expression_basis"))
+        points = mean + torch.einsum("lcs,bs->blc", identity, output["identity"])
+        points = points + torch.einsum("lce,be->blc", expression, output["expression"])
+        seen = points @ output["rotation"].transpose(1, 2)[:, :, :2]
+        return output["scale"][:, None, None] * seen + output["translation"][:, None]
+
+    def losses(self, batch: dict[str, Tensor], output: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The terms of the header, weighted."""
+        c = self.config
+        weight = self.point_weight * batch["visible"]
+        weight = weight / weight.mean()
+        return {
+            "model": c.model_weight * model_distance(self.project("dense", output), batch["landmarks"], weight),
+            "points": c.points_weight * points_likelihood(output, batch["landmarks"], weight),
+            "manual": c.manual_weight * self.manual(batch, output),
+            "identity": c.identity_weight * output["identity"].square().mean(),
+            "expression": c.expression_weight * output["expression"].mean(),
+        }
+
+    def manual(self, batch: dict[str, Tensor], output: dict[str, Tensor]) -> Tensor:
+        """Distance to the hand-placed points where a row has them, percent; the jaw follows the outline."""
+        points = torch.cat([self.project("contour", output), self.project("ibug", output)[:, 17:]], dim=1)
+        has = batch["landmarks68"].isfinite().all(-1).all(-1)
+        weight = has[:, None] * torch.cat([torch.full((17,), 1 / 3), torch.ones(51)]).to(points)
+        distance = torch.linalg.vector_norm(points - torch.nan_to_num(batch["landmarks68"]) + 1e-9, dim=-1)
+        return 100 * (weight * distance).sum() / weight.shape[1] / len(weight)
+
+    def optimizer(self) -> torch.optim.Optimizer:
+        """AdamW, no decay on biases and norms."""
+        decay = [p for p in self.parameters() if p.ndim > 1]
+        rest = [p for p in self.parameters() if p.ndim <= 1]
+        groups = [{"params": decay, "weight_decay": self.config.weight_decay}, {"params": rest, "weight_decay": 0.0}]
+        return torch.optim.AdamW(groups, lr=self.config.lr, betas=(0.9, 0.98))
+
+    def schedule(self, progress: float) -> float:
+        """Linear warm-up over 3 % of the run, cosine to 1 %."""
+        if progress < 0.03:
+            return (progress + 1e-4) / 0.03
+        return 0.01 + 0.99 * 0.5 * (1 + np.cos(np.pi * (progress - 0.03) / 0.97))
+
+    def sample(self, data: Any, index: int, rng: np.random.Generator, train: bool) -> dict[str, np.ndarray]:
+        """One augmented crop: `images` (size, size, 3) uint8, `landmarks`, `landmarks68` in crop units, `visible` (L,)."""
+        item = data[index]
+        points, rotation = item[LANDMARKS].astype(np.float64), item["rotation"]
+        affine = affine_from_landmarks(points, points[self.five], self.config.size)
+        visible = np.where((self.normals @ rotation.T)[:, 2] < 0.15, 1.0, HIDDEN_WEIGHT)
+        affine = _jittered(affine, self.config, rng) if train else affine
+        flip = train and rng.random() < 0.5
+        if flip:
+            affine = np.array([[-1.0, 0, self.config.size], [0, 1, 0]]) @ np.vstack([affine, [0, 0, 1]])
+        crop = _warp(item["image"], affine, self.config.size)
+        near, manual = apply_affine(affine, points), apply_affine(affine, item["landmarks68"].astype(np.float64))
+        if flip:
+            near, visible, manual = near[self.flipped], visible[self.flipped], manual[IBUG_FLIPPED]
+        return {
+            "images": augmented(crop, rng) if train else crop,
+            "landmarks": (near / self.config.size - 0.5).astype(np.float32),
+            "landmarks68": (manual / self.config.size - 0.5).astype(np.float32),
+            "visible": visible.astype(np.float32),
+        }
+
+    @cached_property
+    def five(self) -> np.ndarray:
+        """Where the irises, the nose tip and the mouth corners stand among the dense points."""
+        return np.array([POINT_IDS.index(k) for k in (468, 473, 4, 61, 291)])
+
+    @cached_property
+    def normals(self) -> np.ndarray:
+        """(L, 3) unit normals of the mean face at the dense points."""
+        chosen, _ = _dense_points(self.model)
+        corners = self.model.faces[self.model.extra["mediapipe_faces"][chosen]]
+        normals = vertex_normals(self.model.mean, self.model.faces)
+        return barycentric(normals, corners, self.model.extra["mediapipe_weights"][chosen])
+
+    @cached_property
+    def flipped(self) -> np.ndarray:
+        """(L,) the dense point on the other side of the face."""
+        at = self.dense_mean.numpy()  # type: ignore[operator]
+        far = np.linalg.norm(at[:, None] - at[None] * [-1, 1, 1], axis=2)
+        pairs = far.argmin(1)
+        if not (pairs[pairs] == np.arange(len(pairs))).all():
+            raise ValueError("the dense points are not symmetric, so crops cannot be mirrored")
+        return pairs
+
+    def metadata(self) -> dict[str, Any]:
+        """What the ONNX file says of itself."""
+        return {
+            "method": "isoface",
+            "version": __version__,
+            "crop": {"size": self.config.size, "kind": "upright landmark box × 1.4", "pixels": "RGB in [0, 1]"},
+            "morphable": self.model.name,
+            "point_ids": list(POINT_IDS),
+            "config": asdict(self.config),
+            "trained_on": "face table, split train: FairFace, CelebA, AFLW, Helen, LFPW, AFW, PINS",
+        }
+
+    def example(self) -> Tensor:
+        """An input for export."""
+        return torch.rand(2, 3, self.config.size, self.config.size)
+
+
+# ── losses ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def model_distance(
+    projected: Float[Tensor, "B L 2"], target: Float[Tensor, "B L 2"], weight: Float[Tensor, "B L"]
+) -> Float[Tensor, ""]:
+    """100 · mean w |q̂ − q*|: percent of the crop side."""
+    return 100 * (weight * torch.linalg.vector_norm(projected - target + 1e-9, dim=-1)).mean()
+
+
+def points_likelihood(
+    output: dict[str, Tensor], target: Float[Tensor, "B L 2"], weight: Float[Tensor, "B L"]
+) -> Float[Tensor, ""]:
+    """mean w (|q − q*| / b + 2 ln b + 10): negative log-likelihood of a point with an isotropic Laplace error in 2D."""
+    error = output["landmark_error"]
+    distance = torch.linalg.vector_norm(output["landmarks"] - target + 1e-9, dim=-1)
+    return (weight * (distance / error + 2 * torch.log(error) + 10)).mean()
+
+
+# ── network ────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class _Block(nn.Module):
+    """Two 3×3 convolutions around a shortcut (He et al. 2016)."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int):
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True),
+            nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False), nn.BatchNorm2d(outputs),
+        )  # fmt: skip
+        nn.init.zeros_(self.body[-1].weight)  # type: ignore[arg-type]
+        same = inputs == outputs and stride == 1
+        self.shortcut = (
+            nn.Identity()
+            if same
+            else nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.relu(self.body(x) + self.shortcut(x))
+
+
+class _Trunk(nn.Module):
+    """Stem to 1/4, the stages, and a fully connected layer on the last map (where things are matters here)."""
+
+    def __init__(self, config: Config):
+        super().__init__()
+        first = config.widths[0]
+        layers: list[nn.Module] = [_convolution(3, first // 2, 2), _convolution(first // 2, first, 2)]
+        before = first
+        for stage, (width, count) in enumerate(zip(config.widths, config.blocks, strict=True)):
+            for k in range(count):
+                layers.append(_Block(before, width, 2 if k == 0 and stage > 0 else 1))
+                before = width
+        self.layers = nn.Sequential(*layers)
+        side = config.size // 2 ** (1 + len(config.widths))
+        self.reduce = nn.Sequential(nn.Conv2d(before, 64, 1, bias=False), nn.BatchNorm2d(64), nn.ReLU(inplace=True))
+        self.features = nn.Sequential(
+            nn.Flatten(), nn.Linear(64 * side * side, config.features), nn.BatchNorm1d(config.features), nn.ReLU()
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.features(self.reduce(self.layers(x)))
+
+
+def _convolution(inputs: int, outputs: int, stride: int) -> nn.Module:
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)
+    )
+
+
+# ── points ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+POINT_IDS: tuple[int, ...] = (
+    0, 2, 4, 5, 9, 10, 13, 14, 17, 21, 33, 34, 35, 37, 39, 50, 54, 58, 61, 63, 66, 67, 68, 69, 70, 71, 75, 78, 82, 84, 87,
+    93, 97, 101, 103, 104, 105, 107, 108, 109, 116, 118, 123, 126, 127, 132, 133, 135, 136, 137, 138, 139, 144, 147, 148,
+    149, 150, 151, 152, 153, 158, 160, 162, 168, 172, 176, 177, 181, 187, 188, 192, 197, 199, 201, 202, 203, 205, 211, 214,
+    215, 216, 227, 234, 236, 251, 263, 264, 265, 267, 269, 280, 284, 288, 291, 293, 296, 297, 298, 299, 300, 301, 305, 308,
+    312, 314, 317, 323, 326, 330, 332, 333, 334, 336, 337, 338, 345, 347, 352, 355, 356, 361, 362, 364, 365, 366, 367, 368,
+    373, 376, 377, 378, 379, 380, 385, 387, 389, 397, 400, 401, 405, 411, 412, 416, 421, 422, 423, 425, 431, 434, 435, 436,
+    447, 454, 456, 468, 469, 470, 471, 472, 473, 474, 475, 476, 477,
+)  # fmt: skip
+"""MediaPipe's number of each dense point, in the order of the face table"""
+
+OVAL = frozenset((
+    10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377, 152, 148, 176, 149, 150, 136,
+    172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109,
+))  # fmt: skip
+"""MediaPipe's face outline: it follows the silhouette rather than a point of the skin"""
+
+IBUG_FLIPPED = np.array([
+    *range(16, -1, -1), *range(26, 16, -1), 27, 28, 29, 30, 35, 34, 33, 32, 31, 45, 44, 43, 42, 47, 46, 39, 38, 37, 36, 41,
+    40, 54, 53, 52, 51, 50, 49, 48, 59, 58, 57, 56, 55, 64, 63, 62, 61, 60, 67, 66, 65,
+])  # fmt: skip
+"""the iBUG point on the other side of the face"""
+
+
+def _dense_points(model: morphable.MorphableModel) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of the model's MediaPipe points that are dense landmarks, and their weights."""
+    weights = [OVAL_WEIGHT if k in OVAL else 1.0 for k in POINT_IDS]
+    return np.array(POINT_IDS), np.array(weights, np.float32)
+
+
+# ── augmentation ───────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _jittered(affine: np.ndarray, config: Config, rng: np.random.Generator) -> np.ndarray:
+    """The crop turned, zoomed and shifted about its middle."""
+    hard = rng.random() < config.hard_share
+    turn = np.radians(rng.normal(0, 28 if hard else 8))
+    zoom = np.exp(rng.normal(0, 0.22 if hard else 0.09))
+    shift = rng.normal(0, 0.09 if hard else 0.035, 2) * config.size
+    half = config.size / 2
+    linear = zoom * np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
+    move = np.concatenate([linear, (half + shift - linear @ [half, half])[:, None]], axis=1)
+    return move @ np.vstack([affine, [0, 0, 1]])
+
+
+def _warp(image: np.ndarray, affine: np.ndarray, size: int) -> np.ndarray:
+    """cv2.warpAffine with our pixel convention (0 is the corner, not the centre, of the first pixel)."""
+    shifted = affine.copy()
+    shifted[:, 2] += 0.5 * (affine[:, :2].sum(1) - 1)
+    return cv2.warpAffine(image, shifted, (size, size), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+
+
+def augmented(crop: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """What cameras, compression and hands do to a face: low resolution, blur, noise, JPEG, colour, light, occluders."""
+    size = len(crop)
+    if rng.random() < 0.3:
+        small = int(size * rng.uniform(0.2, 0.8))
+        how = (cv2.INTER_AREA, cv2.INTER_LINEAR)[int(rng.integers(2))]
+        crop = cv2.resize(cv2.resize(crop, (small, small), interpolation=how), (size, size))
+    if rng.random() < 0.2:
+        crop = _blurred(crop, rng)
+    out = crop.astype(np.float32)
+    if rng.random() < 0.15:
+        out = np.repeat(out.mean(2, keepdims=True), 3, axis=2)
+    if rng.random() < 0.8:
+        gain, lift = np.exp(rng.normal(0, 0.25)), rng.normal(0, 18)
+        out = (out - 128) * gain * np.exp(rng.normal(0, 0.1, 3)) + 128 + lift
+    if rng.random() < 0.25:  # light from one side
+        x = np.linspace(-1, 1, size, dtype=np.float32)
+        turn = rng.uniform(0, 2 * np.pi)
+        out *= np.exp(rng.uniform(0, 0.9) * (np.cos(turn) * x[None] + np.sin(turn) * x[:, None]))[..., None]
+    if rng.random() < 0.25:
+        out += rng.normal(0, rng.uniform(2, 14), out.shape).astype(np.float32)
+    out = np.clip(out, 0, 255).astype(np.uint8)
+    if rng.random() < 0.2:
+        _, code = cv2.imencode(".jpg", out, [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(15, 70))])
+        out = cv2.imdecode(code, cv2.IMREAD_COLOR)
+    for _ in range(int(rng.integers(1, 3)) if rng.random() < 0.3 else 0):
+        _occlude(out, rng)
+    return out
+
+
+def _blurred(crop: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    if rng.random() < 0.5:
+        return cv2.GaussianBlur(crop, (0, 0), rng.uniform(0.5, 2.2))
+    length, turn = int(rng.integers(3, 9)), rng.uniform(0, np.pi)
+    kernel = np.zeros((length, length), np.float32)
+    middle, reach = (length - 1) / 2, length / 2 * np.array([np.cos(turn), np.sin(turn)])
+    ends = [tuple(int(v) for v in np.round(middle + sign * reach)) for sign in (-1, 1)]
+    cv2.line(kernel, ends[0], ends[1], 1.0)
+    return cv2.filter2D(crop, -1, kernel / max(kernel.sum(), 1e-6))
+
+
+def _occlude(out: np.ndarray, rng: np.random.Generator) -> None:
+    """Paint a box or an ellipse of one colour, of another part of the picture, or of noise."""
+    size = len(out)
+    w, h = (rng.uniform(0.1, 0.4, 2) * size).astype(int)
+    x, y = int(rng.integers(-w // 2, size - w // 2)), int(rng.integers(-h // 2, size - h // 2))
+    mask = np.zeros((size, size), np.uint8)
+    if rng.random() < 0.5:
+        cv2.rectangle(mask, (x, y), (x + int(w), y + int(h)), 1, -1)
+    else:
+        cv2.ellipse(mask, (x + int(w) // 2, y + int(h) // 2), (int(w) // 2, int(h) // 2), rng.uniform(0, 180), 0, 360, 1, -1)
+    kind = rng.random()
+    if kind < 0.5:
+        paint = np.broadcast_to(rng.integers(0, 256, 3, dtype=np.uint8), out.shape)
+    elif kind < 0.8:
+        paint = np.roll(out, tuple(int(v) for v in rng.integers(20, size - 20, 2)), axis=(0, 1))
+    else:
+        paint = rng.integers(0, 256, out.shape, dtype=np.uint8)
+    where = mask.astype(bool)
+    out[where] = paint[where]
+
+
