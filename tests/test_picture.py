@@ -16,7 +16,7 @@ FRONTAL = np.diag([1.0, -1.0, -1.0])
 @pytest.fixture(scope="module")
 def ball() -> tuple[np.ndarray, np.ndarray]:
     """A sphere of 40 mm."""
-    sphere = trimesh.creation.icosphere(subdivisions=4, radius=40.0)
+    sphere = trimesh.creation.icosphere(subdivisions=3, radius=40.0)
     return np.asarray(sphere.vertices, np.float32), np.asarray(sphere.faces, np.int32)
 
 

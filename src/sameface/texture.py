@@ -27,6 +27,8 @@ SHARPNESS = 5.0
 """the weight of a view is (cosine beyond grazing) to this power: high, so that photos are not averaged into a blur"""
 CLEARANCE = 1.2
 """mm a point may lie behind the nearest surface and still count as seen, plus what one pixel of slope makes"""
+OUTLINE = 0.012
+"""border along the outline that is left out, as a part of the face's size in the photo"""
 DEPTH_SIDE = 640
 """px of the picture in which visibility is judged"""
 FAINT = 1e-3
@@ -175,19 +177,25 @@ def _unoccluded(
 ) -> Bool[np.ndarray, " N"]:
     """Whether nothing of the mesh lies in front of each texel (x px, y px, z mm, cosine).
 
-    The nearest depth is taken over a pixel and its neighbours, none of which may be background, so that no colour is
-    taken right at an occluding edge or at the outline.
+    The nearest depth is taken over a pixel and its neighbours, so that no colour is taken right at an occluding edge;
+    at the outline, where a mesh that fits imperfectly shows the background, a wider border is left out.
     """
     shrink = min(1.0, DEPTH_SIDE / max(camera.size))
     size = max(1, round(camera.size[0] * shrink)), max(1, round(camera.size[1] * shrink))
     depth = rasterise(points * [shrink, shrink, 1.0], model.faces, size).depth
-    around = np.ones((3, 3), np.uint8)
-    nearest = np.where(np.isinf(cv2.dilate(depth, around)), -np.inf, cv2.erode(depth, around))
+    background = cv2.dilate(np.isinf(depth).astype(np.uint8), _disc(OUTLINE * max(size)))
+    nearest = np.where(background > 0, -np.inf, cv2.erode(depth, np.ones((3, 3), np.uint8)))
     column = np.clip(texels[:, 0] * shrink, 0, size[0] - 1).astype(int)
     row = np.clip(texels[:, 1] * shrink, 0, size[1] - 1).astype(int)
     cosine = np.clip(texels[:, 3], GRAZING, 1.0)
     slope = np.sqrt(1 - cosine**2) / cosine
     return texels[:, 2] < nearest[row, column] + CLEARANCE + 2.2 * slope / (scale * shrink)
+
+
+def _disc(radius: float) -> UInt8[np.ndarray, "K K"]:
+    """A filter mask of at least 3 × 3."""
+    side = 2 * max(1, round(radius)) + 1
+    return cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))  # type: ignore[return-value]
 
 
 def _softened(weight: Float[np.ndarray, "T T"]) -> Float[np.ndarray, "T T"]:
