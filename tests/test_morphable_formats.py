@@ -267,6 +267,10 @@ def test_bfm2009_colours_become_linear_light(tmp_path):
     assert model.albedo_mean is not None
     linear = np.where(colours <= 0.04045, colours / 12.92, ((colours + 0.055) / 1.055) ** 2.4)
     np.testing.assert_allclose(model.albedo_mean, linear, atol=1e-5)
+    step = read_matlab(written.path)["texPC"][:, 0].reshape(-1, 3) * 4000 / 255  # texEV is a deviation
+    slope = np.where(colours <= 0.04045, 1 / 12.92, 2.4 / 1.055 * ((colours + 0.055) / 1.055) ** 1.4)
+    assert model.albedo_basis is not None
+    np.testing.assert_allclose(model.albedo_basis[..., 0], slope * step, rtol=1e-3, atol=1e-5)
 
 
 def test_bfm2009_segments_become_regions(tmp_path):
@@ -383,6 +387,17 @@ def test_bfm2017_variances_are_not_deviations(tmp_path):
     model = write_bfm2017(tmp_path).load()
     norms = np.linalg.norm(model.identity_basis.reshape(-1, 3), axis=0)
     np.testing.assert_allclose(norms, [30, 20, 10], rtol=1e-4)
+
+
+def test_bfm2017_colours_become_linear_light(tmp_path):
+    model = write_bfm2017(tmp_path).load()
+    slope = 2.4 / 1.055 * ((0.5 + 0.055) / 1.055) ** 1.4  # every mean colour of the file is 0.5
+    assert model.albedo_mean is not None
+    assert model.albedo_basis is not None
+    np.testing.assert_allclose(model.albedo_mean, 0.21404, atol=1e-5)
+    np.testing.assert_allclose(
+        np.linalg.norm(model.albedo_basis.reshape(-1, 2), axis=0), [3 * slope, 2 * slope], rtol=1e-4
+    )
 
 
 def test_bfm2017_mean_is_neutral_and_its_named_points_are_kept(tmp_path):

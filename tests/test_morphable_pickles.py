@@ -86,6 +86,8 @@ def test_scipy_matrices_become_dense(make):
 def test_repeated_entries_of_a_sparse_matrix_add_up():
     repeated = sparse.coo_matrix(([1.0, 2.0], ([0, 0], [1, 1])), shape=(2, 2))
     np.testing.assert_array_equal(read(pickle.dumps(repeated)), [[0, 3], [0, 0]])
+    repeated = sparse.csr_matrix((np.array([1.0, 2.0]), np.array([1, 1]), np.array([0, 2, 2])), shape=(2, 2))
+    np.testing.assert_array_equal(read(pickle.dumps(repeated)), [[0, 3], [0, 0]])
 
 
 def test_python_2_texts_are_arrays_bytes():
