@@ -1,1 +1,59 @@
-"""pytest puts this folder on the import path because of this file, so that tests share modules beside it."""
+"""What tests share. pytest puts this folder on the import path because of this file, so tests may import its modules."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sameface.morphable import MorphableModel
+
+COLUMNS, ROWS = 7, 8
+N_IDENTITY, N_EXPRESSION = 6, 4
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of research data that SAMEFACE_SHARED names (default ../shared)."""
+    folder = Path(os.environ.get("SAMEFACE_SHARED", "../shared"))
+    if not folder.is_dir():
+        pytest.skip(f"{folder} is not there (set SAMEFACE_SHARED): what needs its data is NOT tested")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_model() -> MorphableModel:
+    """A bowl-shaped patch of 7 × 8 vertices, 120 × 140 mm, with smooth random modes that no camera can imitate."""
+    rng = np.random.default_rng(0)
+    x, y = (g.reshape(-1) for g in np.meshgrid(np.linspace(-60, 60, COLUMNS), np.linspace(-70, 70, ROWS)))
+    mean = np.stack([x, y, 40 - (x**2 + y**2) / 100 + 12 * np.exp(-(x**2 + y**2) / 400)], axis=1).astype(np.float32)
+    corner = (np.arange(ROWS - 1)[:, None] * COLUMNS + np.arange(COLUMNS - 1)).reshape(-1)
+    quads = np.stack([corner, corner + 1, corner + COLUMNS + 1, corner + COLUMNS], axis=1)
+    faces = np.concatenate([quads[:, [0, 1, 2]], quads[:, [0, 2, 3]]]).astype(np.int32)
+    u, v = x / 60, y / 70
+    waves = np.stack([u**i * v**j for i in range(5) for j in range(5) if 2 <= i + j <= 4], axis=1)
+    waves = np.linalg.qr(waves - waves.mean(0))[0]
+
+    def modes(count: int, millimetres: float) -> np.ndarray:
+        raw = np.einsum("vw,wcs->vcs", waves, rng.normal(size=(waves.shape[1], 3, count)))
+        return (millimetres * raw / np.sqrt((raw**2).sum(1).mean(0))).astype(np.float32)
+
+    weights = rng.dirichlet(np.ones(3), 68).astype(np.float32)
+    return MorphableModel(
+        name="tiny",
+        licence="none",
+        mean=mean,
+        identity_basis=modes(N_IDENTITY, 3.0),
+        expression_basis=modes(N_EXPRESSION, 5.0),
+        expression_names=("jawOpen", "mouthSmileLeft", "mouthSmileRight", "browInnerUp"),
+        expression_range=(0.0, 1.0),
+        faces=faces,
+        landmark_faces=rng.permutation(len(faces))[:68].astype(np.int32),
+        landmark_weights=weights,
+        contour_faces=np.arange(17, dtype=np.int32),
+        contour_weights=weights[::-1][:17].copy(),
+        mirror=np.arange(COLUMNS * ROWS, dtype=np.int32).reshape(ROWS, COLUMNS)[:, ::-1].reshape(-1).copy(),
+        uv=np.stack([(u + 1) / 2, (v + 1) / 2], axis=1).astype(np.float32),
+        regions={"face": np.hypot(u, v) < 0.9},
+        extra={"middle": np.array([COLUMNS * ROWS // 2], np.int32)},
+    )
