@@ -394,6 +394,8 @@ def test_gather_errors_say_what_is_missing(tmp_path, monkeypatch):
         gather(tmp_path / "gone")
     with pytest.raises(BadPhoto, match="no photos were given"):
         gather([])
+    with pytest.raises(BadPhoto, match="cannot be reached"):
+        gather("x" * 5000)
     monkeypatch.setattr(Path, "iterdir", lambda self: (_ for _ in ()).throw(PermissionError(13, "Permission denied")))
     with pytest.raises(BadPhoto, match=r"cannot be listed .Permission denied"):
         gather(tmp_path)

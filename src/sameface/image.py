@@ -91,7 +91,9 @@ def _nearby(path: Path, name: str) -> str:
     """A hint for a path that leads nowhere."""
     if re.match(r"(https?|ftp)://", name):
         return ": it is an address; download the photo first and give its path"
-    return "; its folder exists, so check the spelling" if path.parent.is_dir() else f"; nor a folder {path.parent}"
+    return (
+        "; its folder exists, so check the spelling" if os.path.isdir(path.parent) else f"; nor a folder {path.parent}"
+    )
 
 
 def gather(paths: PathLike | Iterable[PathLike]) -> list[Path]:
@@ -104,9 +106,13 @@ def gather(paths: PathLike | Iterable[PathLike]) -> list[Path]:
     given = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
     found: dict[Path, Path] = {}
     for path in map(Path, given):
-        if not path.exists():
-            raise BadPhoto(f"there is no file or folder {path}{_nearby(path, str(path))}")
-        for photo in _photos_in(path) if path.is_dir() else [path]:
+        try:
+            folder = stat.S_ISDIR(path.stat().st_mode)
+        except FileNotFoundError:
+            raise BadPhoto(f"there is no file or folder {path}{_nearby(path, str(path))}") from None
+        except (OSError, ValueError) as error:  # ValueError: a null byte
+            raise BadPhoto(f"{path} cannot be reached ({error}): check the path and its permissions") from None
+        for photo in _photos_in(path) if folder else [path]:
             found.setdefault(photo.resolve(), photo)
     if not found:
         raise BadPhoto("no photos were given; give at least one file or folder")
@@ -115,7 +121,7 @@ def gather(paths: PathLike | Iterable[PathLike]) -> list[Path]:
 
 def _photos_in(folder: Path) -> list[Path]:
     try:
-        files = [p for p in folder.iterdir() if not p.name.startswith(".") and p.is_file()]
+        files = [p for p in folder.iterdir() if not p.name.startswith(".") and os.path.isfile(p)]
     except OSError as error:
         raise BadPhoto(f"the folder {folder} cannot be listed ({error.strerror}): check its permissions") from None
     photos = [p for p in files if p.suffix.lower() in PHOTO_SUFFIXES]
