@@ -157,10 +157,7 @@ def write_glb(
         "materials": [_material(textured=texture is not None)],
     }
     if texture is not None:
-        kind, suffix = ("image/png", ".png") if lossless else ("image/jpeg", ".jpg")
-        document["images"] = [{"mimeType": kind, "bufferView": file.view(_encoded(texture, suffix))}]
-        document["samplers"] = [{"magFilter": _LINEAR, "minFilter": _LINEAR_MIPMAP, "wrapS": _REPEAT, "wrapT": _REPEAT}]
-        document["textures"] = [{"sampler": 0, "source": 0}]
+        document |= _textures(file, texture, lossless)
     write_file(path, file.packed(document))
 
 
@@ -250,6 +247,16 @@ def _morph_target(file: _Glb, name: str, offsets: Float[np.ndarray, "_ 3"], coun
     }
     bounds = {"min": low.tolist(), "max": high.tolist()}
     return file.accessor(componentType=_FLOAT, count=count, type="VEC3", sparse=sparse, **bounds)
+
+
+def _textures(file: _Glb, texture: UInt8[np.ndarray, "T S 3"], lossless: bool) -> dict[str, object]:
+    """The entries of the document that embed one picture."""
+    kind, suffix = ("image/png", ".png") if lossless else ("image/jpeg", ".jpg")
+    return {
+        "images": [{"mimeType": kind, "bufferView": file.view(_encoded(texture, suffix))}],
+        "samplers": [{"magFilter": _LINEAR, "minFilter": _LINEAR_MIPMAP, "wrapS": _REPEAT, "wrapT": _REPEAT}],
+        "textures": [{"sampler": 0, "source": 0}],
+    }
 
 
 def _material(*, textured: bool) -> dict[str, object]:
