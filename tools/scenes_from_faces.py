@@ -9,6 +9,7 @@ Rows are taken where two labellings agree, as evenly over the head's turn as the
 
 import argparse
 import json
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -48,7 +49,7 @@ def scenes(path: Path, split: str, per_turn: int) -> arrow.Table:
     rows = [row for row in file.read(columns=columns).to_pylist() if row["split"] == split and row["agree62"] < AGREE]
     turns = np.array([turn(np.array(row["params62"][:12])) for row in rows])
     order, chosen = np.random.default_rng(0).permutation(len(rows)), []
-    for low, high in zip(TURNS[:-1], TURNS[1:], strict=True):
+    for low, high in pairwise(TURNS):
         inside = order[(turns[order] >= low) & (turns[order] < high)]
         print(f"{path.name}: {len(inside)} with |sin yaw| in [{low}, {high}), {min(len(inside), per_turn)} taken")
         chosen += inside[:per_turn].tolist()

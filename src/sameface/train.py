@@ -8,7 +8,8 @@ it is finished. Launched by `torchrun`, every process takes its share of the sam
 
 Nothing here keeps a random state: what step k sees follows from (seed, k) alone. The items of a step come from the
 epoch's permutation, each item's generator from (seed, step, position), dropout from (seed, step, rank). So a killed
-run that is resumed, and a run over several processes, repeat the undisturbed one.
+run that is resumed repeats the undisturbed one exactly, and several processes repeat one up to rounding if the
+losses are means over items and the network keeps no statistics of its batch.
 """
 
 import contextlib
