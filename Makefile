@@ -1,0 +1,53 @@
+# make test   everything that must hold: style, types, who imports whom, tests with coverage
+# make demo   two famous photos -> demo/
+# Both set up their own virtual environment in .venv the first time (Python 3.11 or newer, package registries).
+
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+
+.PHONY: test slow demo format clean
+.DELETE_ON_ERROR:
+
+test: .venv/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+	$(BIN)/pyright
+	OMP_NUM_THREADS=2 $(BIN)/python -m pytest --cov --cov-report=term:skip-covered
+
+slow: .venv/.dev
+	OMP_NUM_THREADS=2 $(BIN)/python -m pytest -m slow
+
+demo: .venv/.run demo/.photos
+	$(BIN)/python tools/demo.py reconstruct demo
+
+format: .venv/.dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf .venv demo build src/*.egg-info .coverage .pytest_cache .ruff_cache .hypothesis
+
+.venv/.made:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "$(PYTHON) is older than Python 3.11; name a newer one: make PYTHON=python3.12"; exit 1; }
+	$(PYTHON) -m venv --clear .venv
+	touch $@
+
+.venv/.run: .venv/.made pyproject.toml
+	$(PIP) install --editable .
+	touch $@
+
+# torch first and alone, pinned: the exporter's and the optimiser's numbers in the tests belong to this version
+.venv/.dev: .venv/.made pyproject.toml
+	$(PIP) install torch==2.13.0
+	$(PIP) install --editable '.[dev]'
+	touch $@ .venv/.run
+
+# the two photos ride in the wheels of matplotlib and scikit-image; nothing of these is installed or run
+demo/.photos: .venv/.made tools/demo.py
+	$(PIP) download --no-deps --only-binary :all: --dest demo/wheels matplotlib scikit-image
+	$(BIN)/python tools/demo.py photos demo
+	rm -r demo/wheels
+	touch $@
