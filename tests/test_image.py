@@ -417,7 +417,7 @@ def test_crop_of_a_ramp_is_the_ramp(scale, angle, x, y):
     source = np.linalg.solve(turn, np.stack([u.ravel(), v.ravel()]) - affine[:, 2:]).T.reshape(12, 16, 2)
     difference = out[..., :2] - (2 * source - 1)
     assert np.abs(difference).max() < 1.3  # two roundings
-    assert np.abs(difference.mean((0, 1))).max() < 0.15  # a half-pixel mistake would be 1 / scale
+    assert np.abs(difference.mean((0, 1))).max() < 0.45  # rounding; a half-pixel mistake would be 1 / scale > 0.66
 
 
 def test_crop_of_identity_is_the_photo(scene):
