@@ -1,12 +1,16 @@
-"""What tests share. pytest puts this folder on the import path because of this file, so tests may import its modules."""
+"""What tests share. Because of this file pytest puts its folder on the import path, so tests may import each other."""
 
 import os
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import settings
 
 from sameface.morphable import MorphableModel
+
+settings.register_profile("house", deadline=None, max_examples=50)  # a slow machine is no failure
+settings.load_profile("house")
 
 COLUMNS, ROWS = 7, 8
 N_IDENTITY, N_EXPRESSION = 6, 4

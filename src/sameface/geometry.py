@@ -101,7 +101,7 @@ def rotation_from_euler(
     """
     xp = namespace(yaw)
     zero = xp.zeros_like(yaw)
-    spin = [xp.stack([zero, zero, roll], -1), xp.stack([zero, -yaw, zero], -1), xp.stack([-pitch, zero, zero], -1)]
+    spin = [xp.stack([zero, zero, roll], -1), xp.stack([zero, -yaw, zero], -1), xp.stack([pitch, zero, zero], -1)]
     rz, ry, rx = (rotation_from_axis_angle(v) for v in spin)
     flip = xp.ones_like(rx)
     flip[..., 1:] = -1.0
@@ -115,7 +115,7 @@ def euler_from_rotation(
     xp = namespace(rotation)
     r20, r21, r22 = rotation[..., 2, 0], -rotation[..., 2, 1], -rotation[..., 2, 2]
     yaw = xp.arcsin(xp.clip(r20, -1.0, 1.0))
-    return -xp.arctan2(r21, r22), yaw, xp.arctan2(rotation[..., 1, 0], rotation[..., 0, 0])
+    return xp.arctan2(r21, r22), yaw, xp.arctan2(rotation[..., 1, 0], rotation[..., 0, 0])
 
 
 def barycentric(
