@@ -6,12 +6,15 @@ identity α (shared), and per photo i the camera c_i and the expression β_i ∈
     Σ_i Σ_l ρ(|P(c_i) v_l(α, β_i) − q_il| / σ_il) + λ_id |α|² + λ_net N |α − ᾱ|² + λ_exp Σ_i |β_i − β̄_i|²
 
 ρ is Huber's function, q_il the measured points and σ_il their expected errors (px), ᾱ and β̄_i what the network said.
-Each round takes two Gauss-Newton steps, the expressions and then the identity; in both the cameras move along (they are
-eliminated by the Schur complement), so that the valley between head size and distance costs no rounds. The objective
-never rises: a step that would raise it is halved, then refused.
+Each round takes two Gauss-Newton steps: the expressions (cameras move along), then the identity (cameras and the
+expressions inside their box move along). What moves along is eliminated by the Schur complement, so that the valleys
+between head size and distance, and between a smile and a wide mouth, cost no rounds. The objective never rises: a step
+that would raise it is cut to a third, and again, then refused.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -57,6 +60,11 @@ class Points(Record):
             return np.einsum("lk...,lk->l...", rows[corners], weights).astype(np.float64)
 
         return Points(at(model.mean), at(model.identity_basis), at(model.expression_basis))
+
+    @cached_property
+    def both(self) -> Float[np.ndarray, "L 3 K"]:
+        """Expression and identity side by side."""
+        return np.concatenate([self.expression, self.identity], axis=2)
 
     def __call__(self, identity: Float[np.ndarray, "N S"], expression: Float[np.ndarray, "N E"]) -> np.ndarray:
         """(N, L, 3) mm."""
@@ -181,73 +189,111 @@ class _State:
         data = np.where(distance <= h, distance**2, 2 * h * distance - h**2).sum(1)
         return data + self.priors.expression * ((self.expression - self.measured.expression) ** 2).sum(1)
 
-    def linearised(self, basis: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """Per photo: reduced Hessian and gradient of the basis coefficients with the camera eliminated, and what gives
-        the camera's step back (δc = a − B δ)."""
+    def linearised(self) -> tuple[np.ndarray, np.ndarray]:
+        """Weighted residuals (N, 2L, 1) and Jacobian (N, 2L, 6 + E + S) in camera, expression and identity."""
         points = self.points()
         residual = self.measured.landmarks - self.camera.project(points)
-        weight = _weights(residual, self.measured.sigma, self.priors.huber)
-        jc, by_point = _camera_jacobian(self.camera, points)
-        n, k = len(points), basis.shape[2]
-        root = np.sqrt(weight)[..., None]
-        turned = np.einsum("nlab,nbc->nlac", by_point, self.camera.rotation)
-        jb = (turned @ basis[None] * root[..., None]).reshape(n, -1, k)
-        jc = (jc * root[..., None]).reshape(n, -1, jc.shape[-1])
-        r = (residual * root).reshape(n, -1, 1)
-        cc = jc.swapaxes(1, 2) @ jc
-        cc = cc + 1e-9 * _trace(cc)
-        cb, cr = jc.swapaxes(1, 2) @ jb, jc.swapaxes(1, 2) @ r
-        back = np.linalg.solve(cc, np.concatenate([cr, cb], axis=2))
-        a, b = back[:, :, 0], back[:, :, 1:]
-        hessian = jb.swapaxes(1, 2) @ jb - cb.swapaxes(1, 2) @ b
-        gradient = (jb.swapaxes(1, 2) @ r)[..., 0] - (cb.swapaxes(1, 2) @ a[..., None])[..., 0]
-        return hessian, gradient, a, b
+        root = np.sqrt(_weights(residual, self.measured.sigma, self.priors.huber))[..., None]
+        by_camera, by_point = _camera_jacobian(self.camera, points)
+        turned = root[..., None] * (by_point @ self.camera.rotation[:, None])
+        n, k = len(points), self.model.both.shape[2]
+        jacobian = np.empty((n, points.shape[1], 2, 6 + k))
+        jacobian[..., :6] = root[..., None] * by_camera
+        shapes = jacobian[..., 6:]
+        np.multiply(turned[..., 0, None], self.model.both[:, None, 0], out=shapes)
+        for axis in (1, 2):
+            shapes += turned[..., axis, None] * self.model.both[:, None, axis]
+        return (root * residual).reshape(n, -1, 1), jacobian.reshape(n, -1, 6 + k)
 
     def step_expression(self) -> None:
-        """Box-constrained least squares in each photo's expression."""
-        hessian, gradient, a, b = self.linearised(self.model.expression)
+        """Box-constrained least squares in each photo's expression, the camera moving along."""
+        residual, jacobian = self.linearised()
+        camera, shape = jacobian[..., :6], jacobian[..., 6 : 6 + self.expression.shape[1]]
+        hessian, gradient, back = _eliminated(camera, shape, residual)
         pull = self.priors.expression
-        hessian = hessian + pull * np.eye(hessian.shape[1])
         gradient = gradient + pull * (self.measured.expression - self.expression)
-        goal = _boxed(hessian, gradient, self.expression)
+        goal = _boxed(hessian + pull * np.eye(hessian.shape[1]), gradient, self.expression)
         delta = goal - self.expression
-        camera, expression, before = self.camera, self.expression, self.objective_per_photo()
-        step = np.ones(len(delta))
-        for _ in range(4):
-            self.expression = expression + step[:, None] * delta
-            self.camera = _moved(camera, step[:, None] * (a - (b @ delta[..., None])[..., 0]))
-            worse = ~(self.objective_per_photo() <= before + 1e-12)
-            if not worse.any():
-                return
-            step = np.where(worse, step / 3, step)
-        step = np.where(worse, 0, step)
-        self.expression = expression + step[:, None] * delta
-        self.camera = _moved(camera, step[:, None] * (a - (b @ delta[..., None])[..., 0]))
+        move = _followed(back, delta)
+        start, before = (self.camera, self.expression), self.objective_per_photo()
+
+        def at(step: np.ndarray) -> np.ndarray:
+            self.expression = start[1] + step[:, None] * delta
+            self.camera = _moved(start[0], step[:, None] * move)
+            return self.objective_per_photo()
+
+        _descend(at, before)
 
     def step_identity(self) -> None:
-        """Ridge regression in each person's identity."""
-        hessian, gradient, a, b = self.linearised(self.model.identity)
-        p = self.priors
-        total = _per_owner(hessian, self.owner) + (p.identity + p.network * self.count)[:, None, None] * np.eye(hessian.shape[1])
+        """Ridge regression in each person's identity, cameras and free expressions moving along."""
+        residual, jacobian = self.linearised()
+        n_expression, p = self.expression.shape[1], self.priors
+        local, shape = jacobian[..., : 6 + n_expression], jacobian[..., 6 + n_expression :]
+        ridge = np.append(np.zeros(6), np.full(n_expression, p.expression))
+        pull = np.zeros((len(local), 6 + n_expression))
+        pull[:, 6:] = p.expression * (self.measured.expression - self.expression)
+        slope = pull + (local.swapaxes(1, 2) @ residual)[..., 0]
+        stuck = np.zeros_like(slope, dtype=bool)  # at a bound and pushed against it
+        stuck[:, 6:] = ((self.expression <= 0) & (slope[:, 6:] < 0)) | ((self.expression >= 1) & (slope[:, 6:] > 0))
+        hessian, gradient, back = _eliminated(local, shape, residual, ridge, pull, stuck)
+        total = _per_owner(hessian, self.owner)
+        total = total + (p.identity + p.network * self.count)[:, None, None] * np.eye(hessian.shape[1])
         slope = _per_owner(gradient, self.owner) - p.identity * self.identity
         slope = slope + (p.network * self.count)[:, None] * (self.anchor - self.identity)
         delta = np.linalg.solve(total, slope[..., None])[..., 0]
-        camera, identity = self.camera, self.identity
+        move = _followed(back, delta[self.owner])
+        start = (self.camera, self.expression, self.identity)
 
-        def cost() -> np.ndarray:
+        def at(step: np.ndarray) -> np.ndarray:
+            mine = step[self.owner][:, None]
+            self.identity = start[2] + step[:, None] * delta
+            self.expression = np.clip(start[1] + mine * move[:, 6:], 0, 1)
+            self.camera = _moved(start[0], mine * move[:, :6])
             return _per_owner(self.objective_per_photo(), self.owner) + self.prior(self.identity)
 
-        before, step = cost(), np.ones(len(delta))
-        for attempt in range(5):
-            if attempt == 4:
-                step = np.where(worse, 0, step)  # type: ignore[possibly-undefined]  # noqa: F821
-            self.identity = identity + step[:, None] * delta
-            mine = step[self.owner][:, None]
-            self.camera = _moved(camera, mine * (a - (b @ delta[self.owner][..., None])[..., 0]))
-            worse = ~(cost() <= before + 1e-12)
-            if not worse.any():
-                return
-            step = np.where(worse, step / 3, step)
+        _descend(at, _per_owner(self.objective_per_photo(), self.owner) + self.prior(self.identity))
+
+
+def _eliminated(
+    local: np.ndarray,
+    shape: np.ndarray,
+    residual: np.ndarray,
+    ridge: np.ndarray | None = None,
+    pull: np.ndarray | None = None,
+    stuck: np.ndarray | None = None,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Reduced Hessian and gradient of `shape`'s coefficients with `local`'s eliminated (Schur complement), and the
+    matrix (N, local, 1 + shape) that gives the local step back. `ridge`, `pull` are the prior's; `stuck` ones stay."""
+    ll = local.swapaxes(1, 2) @ local
+    ll = ll + 1e-9 * _trace(ll) + (0 if ridge is None else np.diag(ridge))
+    rhs = local.swapaxes(1, 2) @ np.concatenate([residual, shape], axis=2)
+    if pull is not None:
+        rhs[..., 0] += pull
+    if stuck is not None:
+        free = ~stuck
+        ll = np.where(free[:, :, None] & free[:, None, :], ll, np.eye(ll.shape[1]))
+        rhs = rhs * free[..., None]
+    back = np.linalg.solve(ll, rhs)
+    cross = rhs[..., 1:].swapaxes(1, 2)
+    hessian = shape.swapaxes(1, 2) @ shape - cross @ back[..., 1:]
+    gradient = (shape.swapaxes(1, 2) @ residual - cross @ back[..., :1])[..., 0]
+    return hessian, gradient, back
+
+
+def _followed(back: np.ndarray, delta: np.ndarray) -> np.ndarray:
+    """The step of the eliminated unknowns when the others step by `delta`."""
+    return back[..., 0] - (back[..., 1:] @ delta[..., None])[..., 0]
+
+
+def _descend(at: Callable[[np.ndarray], np.ndarray], before: np.ndarray) -> None:
+    """Take the full step where the cost falls, a third, a ninth ... where it would rise, none if nothing helps."""
+    step = np.ones(len(before))
+    for _ in range(4):
+        worse = ~(at(step) <= before * (1 + 1e-12))
+        if not worse.any():
+            return
+        step = np.where(worse, step / 3, step)
+    at(np.where(worse, 0.0, step))
 
 
 def _check(points: Points, measured: Measured) -> None:
@@ -319,7 +365,7 @@ def _moved(camera: Camera, step: np.ndarray) -> Camera:
     return replace(camera, rotation=rotation, translation=camera.translation + move)
 
 
-def _boxed(hessian: np.ndarray, gradient: np.ndarray, start: np.ndarray, sweeps: int = 20) -> np.ndarray:
+def _boxed(hessian: np.ndarray, gradient: np.ndarray, start: np.ndarray, sweeps: int = 6) -> np.ndarray:
     """argmin over x ∈ [0, 1] of ½ (x − x₀)ᵀ H (x − x₀) − gᵀ (x − x₀), all photos at once (coordinate descent)."""
     x, slope = start.copy(), gradient.copy()
     diagonal = np.einsum("nkk->nk", hessian)

@@ -140,12 +140,12 @@ def _natural(path: Path) -> tuple[list[tuple[int, int, str]], str]:
 
 
 def crop(
-    pixels: UInt8[np.ndarray, "H W 3"], affine: Float[np.ndarray, "2 3"], size: tuple[int, int]
+    pixels: UInt8[np.ndarray, "H W 3"], affine: Float[np.ndarray, "2 3"], size: tuple[int, int], *, edge: bool = False
 ) -> UInt8[np.ndarray, "h w 3"]:
     """The photo warped by x ↦ A x + b (photo px → crop px, (0, 0) the top-left corner of each), (w, h) = `size`.
 
     Bilinear. Where the crop shrinks the photo by 2 or more, the photo is first averaged down by the whole part of that
-    factor, so that fine texture does not alias. Black outside the photo.
+    factor, so that fine texture does not alias. Outside the photo: black, or with `edge` its nearest pixels.
     """
     linear, shift = affine[:, :2].astype(np.float64), affine[:, 2].astype(np.float64)
     determinant = abs(linear[0, 0] * linear[1, 1] - linear[0, 1] * linear[1, 0])
@@ -164,7 +164,8 @@ def crop(
         region = cv2.resize(region, (width, height), interpolation=cv2.INTER_AREA)
     region = cv2.copyMakeBorder(region, 1, 1, 1, 1, cv2.BORDER_REPLICATE)  # the outer halves of the edge's own pixels
     shift = shift - linear @ [0.5, 0.5] - 0.5  # that border, and: OpenCV counts from the centre of the first pixel
-    return cv2.warpAffine(region, np.column_stack([linear, shift]), size, flags=cv2.INTER_LINEAR)  # type: ignore
+    border = cv2.BORDER_REPLICATE if edge else cv2.BORDER_CONSTANT
+    return cv2.warpAffine(region, np.column_stack([linear, shift]), size, flags=cv2.INTER_LINEAR, borderMode=border)  # type: ignore
 
 
 def _region(

@@ -1,0 +1,136 @@
+"""A photo → the faces in it: detector, upright crop, network, and the crop once more around what the network saw."""
+
+from functools import lru_cache
+
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from sameface import image
+from sameface.camera import WeakPerspective
+from sameface.detect import Faces, detect
+from sameface.errors import NoFaceFound
+from sameface.face import Observation, Photo
+from sameface.fit import Points
+from sameface.geometry import apply_affine
+from sameface.morphable import default
+from sameface.predictor import Predictor, affine_from_five_points, affine_from_landmarks
+
+__all__ = ["observe", "points_of"]
+
+FIVE = (468, 473, 4, 61, 291)
+"""MediaPipe's numbers of the irises, the nose tip and the mouth corners"""
+SMALLEST_FACE = 20.0
+"""px; smaller faces carry too little to measure"""
+LAPLACE_TO_SIGMA = np.sqrt(3.0)
+"""per axis σ of a 2D isotropic Laplace error with scale b: E r² = 6 b²"""
+QUALITY_HALVES_AT = 0.02
+"""expected landmark error (crop sides) at which a photo's quality is one half"""
+PICTURE_CONTEXT, PICTURE_SIDE = 1.7, 900
+
+
+def observe(photo: Photo, predictor: Predictor, *, min_score: float = 0.5) -> list[Observation]:
+    """Every face of a photo, the largest first.
+
+    Raises NoFaceFound, naming the photo, its size and the best candidate, when there is none.
+    """
+    faces = detect(photo.pixels, min_score=min_score)
+    side = np.sqrt(np.clip(faces.boxes[:, 2:] - faces.boxes[:, :2], 0, None).prod(1))
+    large = np.flatnonzero(side >= SMALLEST_FACE)
+    if not len(large):
+        raise NoFaceFound(_nothing(photo, faces, side, min_score))
+    chosen = faces[large[np.argsort(-side[large], kind="stable")]]
+    first = np.stack([affine_from_five_points(five, predictor.size) for five in chosen.points])
+    said = _said(photo.pixels, first, predictor)
+    five = [predictor.description["point_ids"].index(k) for k in FIVE]
+    seen = _in_photo(said, first, predictor)
+    again = np.stack([affine_from_landmarks(points, points[five], predictor.size) for points in seen])
+    said = _said(photo.pixels, again, predictor)
+    return [_observation(photo, chosen, k, said, again, predictor) for k in range(len(again))]
+
+
+@lru_cache(maxsize=4)
+def points_of(predictor: Predictor) -> Points:
+    """The shipped model at the dense points that a predictor measures."""
+    model = default()
+    if predictor.description["morphable"] != model.name:
+        wanted = predictor.description["morphable"]
+        raise ValueError(f"{predictor.name} was trained for the model {wanted!r}, but this package ships {model.name!r}")
+    ids = np.array(predictor.description["point_ids"])
+    return Points.of(model, model.extra["mediapipe_faces"][ids], model.extra["mediapipe_weights"][ids])
+
+
+def _nothing(photo: Photo, faces: Faces, side: np.ndarray, min_score: float) -> str:
+    where = f"no face in {photo.name} ({photo.size[0]}×{photo.size[1]})"
+    if len(side):
+        return f"{where}; the largest found is {side.max():.0f} px, below {SMALLEST_FACE:.0f}. Crop closer or enlarge it"
+    candidates = detect(photo.pixels, min_score=0.05)
+    best = f"the best candidate scored {candidates.scores.max():.2f}, below {min_score:.2f}" if len(candidates) else "not even a candidate"
+    return f"{where}; {best}. Crop closer, or lower min_score"
+
+
+def _said(pixels: UInt8[np.ndarray, "H W 3"], affines: np.ndarray, predictor: Predictor) -> dict[str, np.ndarray]:
+    """The network's outputs for one crop per affine."""
+    size = (predictor.size, predictor.size)
+    return predictor(np.stack([image.crop(pixels, affine, size, edge=True) for affine in affines]))
+
+
+def _in_photo(said: dict[str, np.ndarray], affines: np.ndarray, predictor: Predictor) -> np.ndarray:
+    """(N, L, 2) the network's points in photo px."""
+    points = (said["landmarks"].astype(np.float64) + 0.5) * predictor.size
+    return np.stack([apply_affine(_inverse(a), p) for a, p in zip(affines, points, strict=True)])
+
+
+def _inverse(affine: Float[np.ndarray, "2 3"]) -> Float[np.ndarray, "2 3"]:
+    linear = np.linalg.inv(affine[:, :2])
+    return np.concatenate([linear, -linear @ affine[:, 2:]], axis=1)
+
+
+def _observation(
+    photo: Photo, faces: Faces, k: int, said: dict[str, np.ndarray], affines: np.ndarray, predictor: Predictor
+) -> Observation:
+    back = _inverse(affines[k])
+    zoom = float(np.sqrt(abs(np.linalg.det(back[:, :2]))))
+    size = predictor.size
+    camera = WeakPerspective(
+        rotation=said["rotation"][k].astype(np.float64),
+        translation=(said["translation"][k].astype(np.float64) + 0.5) * size,
+        scale=np.float64(said["scale"][k]) * size,
+        size=(size, size),
+    ).warped(back, photo.size)
+    error = said["landmark_error"][k].astype(np.float64)
+    landmarks = _in_photo({"landmarks": said["landmarks"][k : k + 1]}, affines[k : k + 1], predictor)[0]
+    picture, to_picture = _picture(photo.pixels, landmarks)
+    return Observation(
+        photo=photo.name,
+        size=photo.size,
+        focal=photo.focal,
+        box=faces.boxes[k].astype(np.float64),
+        score=float(faces.scores[k]),
+        landmarks=landmarks,
+        sigma=LAPLACE_TO_SIGMA * error * size * zoom,
+        identity=said["identity"][k].astype(np.float64),
+        expression=said["expression"][k].astype(np.float64),
+        camera=camera,
+        quality=float(1 / (1 + (np.median(error) / QUALITY_HALVES_AT) ** 2)),
+        picture=picture,
+        to_picture=to_picture,
+    )
+
+
+def _picture(
+    pixels: UInt8[np.ndarray, "H W 3"], landmarks: Float[np.ndarray, "L 2"]
+) -> tuple[UInt8[np.ndarray, "h w 3"], Float[np.ndarray, "2 3"]]:
+    """The square around the face, inside the photo, at most PICTURE_SIDE px."""
+    height, width = pixels.shape[:2]
+    low, high = landmarks.min(0), landmarks.max(0)
+    half = PICTURE_CONTEXT / 2 * (high - low).max()
+    corner = np.clip((low + high) / 2 - half, 0, [width - 1, height - 1]).astype(int)
+    far = np.clip(np.ceil((low + high) / 2 + half), corner + 1, [width, height]).astype(int)
+    shrink = min(1.0, PICTURE_SIDE / float((far - corner).max()))
+    affine = np.array([[shrink, 0, -shrink * corner[0]], [0, shrink, -shrink * corner[1]]])
+    size = tuple(max(1, int(round(v))) for v in (far - corner) * shrink)
+    if shrink == 1:
+        return pixels[corner[1] : far[1], corner[0] : far[0]].copy(), affine
+    return image.crop(pixels, affine, (size[0], size[1])), affine
+
+

@@ -1,0 +1,308 @@
+"""Photos of a person → that person's 3D face: observe every photo, fit them together, say how far they disagree."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from sameface import image
+from sameface.camera import Camera, Perspective, WeakPerspective
+from sameface.errors import BadPhoto, NoFaceFound, SameFaceError
+from sameface.face import Observation, Photo
+from sameface.fit import Fit, Measured, Priors, fit, perspective_from_weak
+from sameface.geometry import align
+from sameface.image import Source
+from sameface.morphable import MorphableModel, default
+from sameface.observe import observe, points_of
+from sameface.predictor import Predictor, load
+from sameface.result import Reconstruction, View
+
+__all__ = ["Looked", "join", "look", "reconstruct", "shape_distance"]
+
+IRIS_DIAMETER = 11.7
+"""mm; horizontal visible iris diameter of adults, 11.7 ± 0.5 (Rüfer et al. 2005)"""
+FARTHEST = 4.0
+"""mm RMS: a photo whose own shape is this far from the others' joint shape is taken for somebody else or a bad fit"""
+LEAST_QUALITY = 0.06
+"""a worse photo does not count when there is a better one"""
+FAR_AWAY = 40.0
+"""focal length / photo side of a camera that is as good as weak perspective"""
+
+
+@dataclass(frozen=True)
+class Looked:
+    """What came of looking at photos: per photo its faces, or the problem (photo, kind, message)."""
+
+    faces: tuple[tuple[Observation, ...], ...]
+    problems: tuple[tuple[str, str, str], ...]
+
+
+def reconstruct(
+    *photos: Source | Photo | Iterable[Source | Photo],
+    face: int | None = None,
+    predictor: str = "default",
+    iris: bool = False,
+    ipd: float | None = None,
+    min_score: float = 0.5,
+    priors: Priors | None = None,
+) -> Reconstruction:
+    """The 3D face of ONE person from one or several photos (paths, bytes, arrays or Pillow images).
+
+    In each photo the largest face is taken, or the `face`-th largest (1 is the largest). A photo that cannot be used is
+    left out and named in `dropped`; if none can be used, the first problem is raised (BadPhoto, NoFaceFound).
+
+    Millimetres are those of an average head unless `iris` (the human iris is 11.7 mm wide) or `ipd` (the distance
+    between the pupils in mm) sets the scale. Photos whose EXIF tells the focal length get a perspective camera.
+    """
+    looked = look(_flat(photos), predictor=predictor, min_score=min_score)
+    number = 1 if face is None else face
+    chosen, problems = [], list(looked.problems)
+    for faces in looked.faces:
+        if number <= len(faces):
+            chosen.append(faces[number - 1])
+        else:
+            problems.append((faces[0].photo, "NoFaceFound", f"{faces[0].photo} has {len(faces)} faces, no face {number}"))
+    if not chosen:
+        raise _first_error(problems)
+    return join(chosen, predictor=predictor, iris=iris, ipd=ipd, priors=priors, problems=tuple(problems))
+
+
+def look(
+    photos: Iterable[Source | Photo],
+    *,
+    predictor: str = "default",
+    min_score: float = 0.5,
+    progress: Callable[[str], Any] | None = None,
+) -> Looked:
+    """Every face of every photo, the largest first; problems are collected, never raised. Photos are read one by one."""
+    network = load(predictor)
+    faces, problems, seen_names = [], [], set()
+    for number, source in enumerate(photos):
+        name = source.name if isinstance(source, Photo) else _name(source, number)
+        try:
+            photo = source if isinstance(source, Photo) else image.read(source, name=name)
+            if photo.name in seen_names:
+                raise BadPhoto(f"{photo.name} was given twice; the second is left out")
+            seen_names.add(photo.name)
+            faces.append(tuple(observe(photo, network, min_score=min_score)))
+        except SameFaceError as error:
+            problems.append((name, type(error).__name__, str(error)))
+        except MemoryError:
+            problems.append((name, "BadPhoto", f"{name} does not fit into memory; make it smaller"))
+        if progress is not None:
+            progress(name)
+    return Looked(tuple(faces), tuple(problems))
+
+
+def join(
+    seen: Sequence[Observation],
+    *,
+    predictor: str = "default",
+    iris: bool = False,
+    ipd: float | None = None,
+    priors: Priors | None = None,
+    problems: tuple[tuple[str, str, str], ...] = (),
+) -> Reconstruction:
+    """One person from observations of that person (one per photo), with outliers among them left out."""
+    if not seen:
+        raise ValueError("a reconstruction needs at least one observed face")
+    if ipd is not None and not 40 <= ipd <= 90:
+        raise ValueError(f"ipd is {ipd}; the distance between human pupils is 40 to 90 mm")
+    network, model = load(predictor), default()
+    points = points_of(network)
+    good, dropped = _good_enough(list(seen))
+    measured = _measured(good)
+    alone = fit(points, measured, priors, shared=False)
+    keep, reasons = _consistent(good, alone, model)
+    dropped += reasons
+    if len(keep) < len(good):
+        good = [good[k] for k in keep]
+        measured, alone = _measured(good), _chosen(alone, keep)
+    joint = alone if len(good) == 1 else fit(points, measured, priors)
+    views = tuple(_view(good[k], joint, alone, k, model) for k in range(len(good)))
+    scale, origin = _scale(views, joint.identity[0], model, network, iris, ipd)
+    answer = Reconstruction(
+        identity=joint.identity[0],
+        views=views,
+        model=model,
+        predictor=network.name,
+        scale=scale,
+        scale_from=origin,
+        dropped=tuple(problems) + tuple(dropped),
+        notes=tuple(_notes(views)),
+    )
+    return answer
+
+
+def shape_distance(
+    first: Float[np.ndarray, "V 3"], second: Float[np.ndarray, "V 3"], model: MorphableModel, *, scale: bool = False
+) -> float:
+    """mm RMS over the model's `face` region after the best rigid motion (with `scale`: similarity)."""
+    region = model.regions["face"]
+    a, b = first[region].astype(np.float64), second[region].astype(np.float64)
+    s, rotation, shift = align(a, b, scale=scale)
+    return float(np.sqrt((((s * a @ rotation.T + shift) - b) ** 2).sum(1).mean()))
+
+
+# ── inside ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _flat(photos: Iterable[Any]) -> list[Any]:
+    """Arguments and lists of arguments as one list."""
+    out: list[Any] = []
+    for photo in photos:
+        out.extend(photo if isinstance(photo, list | tuple) else [photo])
+    if not out:
+        raise ValueError("reconstruct needs at least one photo: a path, an array or a Pillow image")
+    return out
+
+
+def _name(source: Any, number: int) -> str:
+    if isinstance(source, np.ndarray | bytes):
+        return f"photo {number + 1}"
+    return str(getattr(source, "filename", "") or f"photo {number + 1}") if hasattr(source, "mode") else str(source)
+
+
+def _first_error(problems: Sequence[tuple[str, str, str]]) -> SameFaceError:
+    kinds = {"NoFaceFound": NoFaceFound, "BadPhoto": BadPhoto}
+    _, kind, message = problems[0]
+    more = f" (and {len(problems) - 1} more photos could not be used)" if len(problems) > 1 else ""
+    return kinds.get(kind, BadPhoto)(message + more)
+
+
+def _good_enough(seen: list[Observation]) -> tuple[list[Observation], list[tuple[str, str, str]]]:
+    """Leave out faces too poor to help, unless there is nothing better."""
+    if max(o.quality for o in seen) < LEAST_QUALITY:
+        return seen, []
+    poor = [o for o in seen if o.quality < LEAST_QUALITY]
+    why = "the face is too blurred, small or hidden (quality {:.2f}, below {:.2f})"
+    dropped = [(o.photo, "PoorPhoto", why.format(o.quality, LEAST_QUALITY)) for o in poor]
+    return [o for o in seen if o.quality >= LEAST_QUALITY], dropped
+
+
+def _measured(seen: Sequence[Observation]) -> Measured:
+    sigma = np.stack([o.sigma for o in seen])
+    return Measured(
+        landmarks=np.stack([o.landmarks for o in seen]),
+        sigma=np.maximum(sigma, 0.25 * np.median(sigma, axis=1, keepdims=True)),
+        identity=np.stack([o.identity for o in seen]),
+        expression=np.stack([o.expression for o in seen]),
+        camera=_cameras(seen),
+    )
+
+
+def _cameras(seen: Sequence[Observation]) -> Camera:
+    """Weak perspective, or perspective for all photos where at least one knows its focal length."""
+    one = seen[0].camera.size
+    weak = WeakPerspective(
+        rotation=np.stack([o.camera.rotation for o in seen]),
+        translation=np.stack([o.camera.translation for o in seen]),
+        scale=np.array([float(o.camera.scale) for o in seen]),
+        size=one,
+    )
+    if all(o.focal is None for o in seen):
+        return weak
+    focal = np.array([o.focal if o.focal else FAR_AWAY * max(o.size) for o in seen])
+    camera = perspective_from_weak(weak, focal)
+    center = np.array([o.size for o in seen], np.float64) / 2
+    aside = (weak.translation - center) / weak.scale[:, None]
+    return replace(camera, center=center, translation=np.concatenate([aside, camera.translation[:, 2:]], axis=1))
+
+
+def _chosen(result: Fit, keep: Sequence[int]) -> Fit:
+    index = np.array(keep)
+    return replace(
+        result, identity=result.identity[index], expression=result.expression[index],
+        camera=_picked(result.camera, index), residual=result.residual[index],
+    )  # fmt: skip
+
+
+def _picked(camera: Camera, index: Any) -> Camera:
+    return camera.map(lambda array: array[index])
+
+
+def _consistent(
+    seen: Sequence[Observation], alone: Fit, model: MorphableModel
+) -> tuple[list[int], list[tuple[str, str, str]]]:
+    """Leave out, worst first, photos whose own shape is far from the mean shape of the others (three photos or more)."""
+    keep, dropped = list(range(len(seen))), []
+    region = model.regions["face"]
+    basis = model.identity_basis[region].reshape(-1, model.n_identity)
+    while len(keep) >= 3:
+        trust = np.array([seen[k].quality for k in keep])
+        weighted = trust[:, None] * alone.identity[keep]
+        others = (weighted.sum(0) - weighted) / (trust.sum() - trust)[:, None]
+        distance = np.linalg.norm((alone.identity[keep] - others) @ basis.T, axis=1) / np.sqrt(region.sum())
+        worst = int(distance.argmax())
+        if distance[worst] <= max(FARTHEST, 2.5 * float(np.median(distance))):
+            break
+        text = f"its shape is {distance[worst]:.1f} mm from the other photos': another person, or a face hidden or distorted"
+        dropped.append((seen[keep.pop(worst)].photo, "Disagrees", text))
+    return keep, dropped
+
+
+def _view(seen: Observation, joint: Fit, alone: Fit, k: int, model: MorphableModel) -> View:
+    camera = replace(_picked(joint.camera, k), size=seen.size)
+    if isinstance(camera, Perspective) and seen.focal is None:
+        camera = _weak(camera)
+    vertices = model.vertices(joint.identity[k], joint.expression[k])
+    region = model.regions["face"]
+    apart = model.vertices(alone.identity[k])[region] - model.vertices(joint.identity[k])[region]
+    return View(
+        seen=seen,
+        camera=camera,
+        expression=joint.expression[k],
+        landmarks=camera.project(model.landmarks(vertices).astype(np.float64)),
+        residual=float(joint.residual[k]),
+        identity_alone=alone.identity[k],
+        disagreement=float(np.sqrt((apart**2).sum(1).mean())),
+    )
+
+
+def _weak(camera: Perspective) -> WeakPerspective:
+    """The weak-perspective camera that agrees at the model's origin."""
+    scale = camera.focal / camera.translation[2]
+    shift = scale * camera.translation[:2] + camera.center
+    return WeakPerspective(rotation=camera.rotation, translation=shift, scale=scale, size=camera.size)
+
+
+def _scale(
+    views: Sequence[View], identity: np.ndarray, model: MorphableModel, network: Predictor, iris: bool, ipd: float | None
+) -> tuple[float, str]:
+    """True mm per model mm, and what that rests on."""
+    if iris and ipd is not None:
+        raise ValueError("give either iris or ipd, not both: each sets the scale")
+    ids = list(network.description["point_ids"])
+    if ipd is not None:
+        pupils = points_of(network)(identity[None], np.zeros((1, model.n_expression)))[0][[ids.index(468), ids.index(473)]]
+        return ipd / float(np.linalg.norm(pupils[0] - pupils[1])), f"pupil distance {ipd:g} mm"
+    if iris:
+        found = [one for view in views for one in _irises(view, ids)]
+        return float(np.median(found)), f"human iris {IRIS_DIAMETER} mm ({len(found)} irises)"
+    return 1.0, "average head"
+
+
+def _irises(view: View, ids: list[int]) -> list[float]:
+    """True mm per model mm from each iris: its widest measured diameter, at the camera's px per mm."""
+    out = []
+    for ring in ((469, 470, 471, 472), (474, 475, 476, 477)):
+        at = view.seen.landmarks[[ids.index(k) for k in ring]]
+        across = float(np.linalg.norm(at[0] - at[2]))
+        camera = view.camera
+        per_mm = camera.focal / camera.translation[2] if isinstance(camera, Perspective) else camera.scale
+        facing = abs(float(camera.rotation[2, 2]))  # the iris is a disc: turned, it looks narrower
+        out.append(IRIS_DIAMETER * float(per_mm) * max(facing, 0.3) / max(across, 1e-6))
+    return out
+
+
+def _notes(views: Sequence[View]) -> list[str]:
+    notes = []
+    if len(views) == 1:
+        notes.append("one photo: depth is a guess by the statistics of faces; add photos from other angles")
+    if len(views) == 2 and max(v.disagreement for v in views) > FARTHEST / 2:
+        notes.append("the two photos disagree strongly; are they the same person?")
+    if max(v.seen.quality for v in views) < LEAST_QUALITY:
+        notes.append("every photo is poor (small, blurred or hidden face); expect little more than an average face")
+    return notes
