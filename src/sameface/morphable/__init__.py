@@ -6,7 +6,9 @@ Inside, whatever the file said: millimetres, coefficients in standard deviations
 """
 
 import json
-from dataclasses import dataclass, field, fields
+import zipfile
+import zlib
+from dataclasses import MISSING, dataclass, field, fields
 from functools import cache, cached_property
 from pathlib import Path
 
@@ -134,23 +136,28 @@ def load(path: Path) -> MorphableModel:
     if path.stat().st_size > LARGEST_FILE:
         raise BadModel(f"{path} has {path.stat().st_size} bytes; a model file has at most {LARGEST_FILE}")
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
             arrays = {key: file[key] for key in file.files}
         header = json.loads(arrays.pop("header").tobytes())
-    except (OSError, ValueError, KeyError) as error:
-        raise BadModel(f"{path} is not a sameface model file ({error}); make one with `sameface model convert`") from None
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        what = f"{path} is not a sameface model file ({error})"
+        raise BadModel(f"{what}; make one with `sameface model convert`") from None
     if header.pop("format", None) != "sameface-morphable" or header.pop("version", None) != FORMAT_VERSION:
         raise BadModel(f"{path} is not a sameface model of version {FORMAT_VERSION}; convert it again from its source")
     values: dict[str, object] = {k: tuple(v) if isinstance(v, list) else v for k, v in header.items()}
     values["regions"], values["extra"] = {}, {}
     for key, array in arrays.items():
         name, _, inner = key.partition("/")
-        if inner:
+        if inner and name in ("regions", "extra"):
             values[name][inner] = array  # type: ignore[index]
         elif array.dtype == np.float16:
             values[name] = np.ascontiguousarray(np.moveaxis(array.astype(np.float32), 0, 2))
         else:
             values[name] = array
+    known = {f.name: f.default is MISSING and f.default_factory is MISSING for f in fields(MorphableModel)}
+    odd = sorted({*values} - {*known}) + sorted(name for name, needed in known.items() if needed and name not in values)
+    if odd:
+        raise BadModel(f"{path} is not a whole sameface model: {', '.join(odd)} missing or unknown; convert it again")
     return MorphableModel(**values)  # type: ignore[arg-type]
 
 
