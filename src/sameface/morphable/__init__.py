@@ -24,6 +24,8 @@ __all__ = ["MorphableModel", "default", "load"]
 FORMAT_VERSION = 1
 LARGEST_FILE = 2_000_000_000
 """bytes; a model file beyond this is refused before it is read"""
+UNREADABLE = (OSError, ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
+"""what numpy and zipfile raise for damaged files"""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -139,7 +141,7 @@ def load(path: Path) -> MorphableModel:
         with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
             arrays = {key: file[key] for key in file.files}
         header = json.loads(arrays.pop("header").tobytes())
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+    except UNREADABLE as error:
         what = f"{path} is not a sameface model file ({error})"
         raise BadModel(f"{what}; make one with `sameface model convert`") from None
     if header.pop("format", None) != "sameface-morphable" or header.pop("version", None) != FORMAT_VERSION:
