@@ -1,0 +1,343 @@
+"""The landmark fit: it finds what was drawn, never gets worse, and does not care how the photo was taken."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.optimize import lsq_linear
+
+from sameface.camera import Camera, Perspective, WeakPerspective
+from sameface.fit import (
+    Measured,
+    Points,
+    Priors,
+    _boxed,
+    _camera_jacobian,
+    _moved,
+    fit,
+    fit_cameras,
+    perspective_from_weak,
+)
+from sameface.geometry import align, apply_affine, rotation_from_axis_angle, rotation_from_euler
+
+seeds = st.integers(0, 2**32 - 1)
+FREE = Priors(identity=1e-6, expression=1e-6, huber=1e3, rounds=60)
+"""hardly any prior: the landmarks decide"""
+
+
+@pytest.fixture(scope="module")
+def points(tiny_model) -> Points:
+    return Points.of(tiny_model, tiny_model.landmark_faces, tiny_model.landmark_weights)
+
+
+def poses(rng: np.random.Generator, count: int) -> np.ndarray:
+    return rotation_from_euler(*(rng.uniform(-limit, limit, count) for limit in (0.3, 0.7, 0.3)))
+
+
+def weak(rng: np.random.Generator, count: int) -> WeakPerspective:
+    return WeakPerspective(poses(rng, count), rng.uniform(250, 390, (count, 2)), rng.uniform(1.5, 3, count), (640, 480))
+
+
+def pinhole(rng: np.random.Generator, count: int) -> Perspective:
+    away = np.stack([*rng.uniform(-80, 80, (2, count)), rng.uniform(350, 600, count)], axis=1)
+    center = np.tile([320.0, 240.0], (count, 1))
+    return Perspective(poses(rng, count), away, rng.uniform(600, 900, count), center, (640, 480))
+
+
+both = pytest.mark.parametrize("make", [weak, pinhole])
+
+
+def nudged(camera: Camera, rng: np.random.Generator) -> Camera:
+    """As a network would guess it: a tenth of a radian and some pixels off."""
+    turn = rotation_from_axis_angle(rng.normal(0, 0.06, (len(camera.rotation), 3)))
+    move = rng.normal(0, 5, camera.translation.shape)
+    return replace(camera, rotation=turn @ camera.rotation, translation=camera.translation + move)
+
+
+def drawn(
+    points: Points, make, seed: int, count: int = 5, noise: float = 0.0, expressive: bool = True
+) -> tuple[Measured, np.ndarray, np.ndarray, Camera]:
+    """Photos of one random person: what was measured, and the identity, expressions and cameras behind it."""
+    rng = np.random.default_rng(seed)
+    identity = np.tile(rng.normal(size=points.identity.shape[2]), (count, 1))
+    expression = rng.uniform(0.1, 0.9, (count, points.expression.shape[2])) * expressive
+    camera = make(rng, count)
+    landmarks = camera.project(points(identity, expression)) + rng.normal(0, noise, (count, len(points.mean), 2))
+    measured = Measured(
+        landmarks=landmarks,
+        sigma=np.full(landmarks.shape[:2], max(noise, 1.0)),
+        identity=np.zeros_like(identity),
+        expression=np.clip(expression + rng.normal(0, 0.1, expression.shape) * expressive, 0, 1),
+        camera=nudged(camera, rng),
+    )
+    return measured, identity, expression, camera
+
+
+def shape_error(points: Points, found: np.ndarray, true: np.ndarray) -> float:
+    """mm RMS between two identities after the best similarity, as photos without a known scale allow."""
+    zero = np.zeros((1, points.expression.shape[2]))
+    a, b = points(found[:1], zero)[0], points(true[:1], zero)[0]
+    s, rotation, t = align(a, b)
+    return float(np.sqrt((((s * a @ rotation.T + t) - b) ** 2).sum(1).mean()))
+
+
+# ── points ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_points_are_those_of_the_whole_mesh(tiny_model, points):
+    rng = np.random.default_rng(0)
+    identity, expression = rng.normal(size=(3, 6)), rng.uniform(size=(3, 4))
+    wanted = tiny_model.landmarks(tiny_model.vertices(identity, expression))
+    np.testing.assert_allclose(points(identity, expression), wanted, atol=1e-3)
+
+
+# ── finding what was drawn ─────────────────────────────────────────────────────────────────────────────────
+
+
+@both
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_exact_landmarks_give_the_identity_they_were_drawn_from(points, make, seed):
+    measured, identity, expression, camera = drawn(points, make, seed)
+    found = fit(points, measured, FREE)
+    assert np.ptp(found.identity, axis=0).max() == 0
+    assert shape_error(points, found.identity, identity) < 0.15
+    np.testing.assert_allclose(
+        found.camera.project(points(found.identity, found.expression)), measured.landmarks, atol=0.3
+    )
+    assert found.residual.max() < 1e-3
+    angle = np.arccos(np.clip((np.einsum("nij,nij->n", found.camera.rotation, camera.rotation) - 1) / 2, -1, 1))
+    assert angle.max() < 0.03
+    assert np.abs(found.expression - expression).max() < 0.2
+
+
+@both
+def test_more_photos_of_noisy_landmarks_come_closer(points, make):
+    def error(count: int) -> float:
+        tries = [drawn(points, make, seed, count, noise=2.0) for seed in range(5)]
+        return float(np.mean([shape_error(points, fit(points, m).identity, true) for m, true, *_ in tries]))
+
+    assert error(12) < 0.8 * error(1)
+
+
+@both
+def test_several_photos_beat_the_average_face(points, make):
+    measured, identity, *_ = drawn(points, make, 0, noise=1.0)
+    found = fit(points, measured)
+    assert shape_error(points, found.identity, identity) < 0.4 * shape_error(points, 0 * identity, identity)
+
+
+def test_a_strong_prior_gives_the_average_face(points):
+    measured, *_ = drawn(points, weak, 0)
+    found = fit(points, measured, Priors(identity=1e9))
+    assert np.abs(found.identity).max() < 1e-3
+
+
+def test_a_strong_trust_in_the_network_gives_the_networks_answer(points):
+    measured, *_ = drawn(points, weak, 0)
+    said = np.random.default_rng(1).normal(size=measured.identity.shape)
+    sigma = measured.sigma * np.array([1, 2, 1, 4, 1.0])[:, None]
+    found = fit(
+        points, replace(measured, identity=said, sigma=sigma), Priors(identity=0.0, network=1e9, expression=1e9)
+    )
+    weight = 1 / np.array([1, 4, 1, 16, 1])
+    np.testing.assert_allclose(found.identity[0], weight @ said / weight.sum(), atol=1e-3)
+    np.testing.assert_allclose(found.expression, measured.expression, atol=1e-3)
+
+
+# ── laws ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@both
+@settings(max_examples=15)
+@given(seed=seeds)
+def test_the_objective_never_rises(points, make, seed):
+    measured, *_ = drawn(points, make, seed, count=3, noise=3.0)
+    rng = np.random.default_rng(seed)
+    wild = rng.random(measured.landmarks.shape[:2]) < 0.15
+    landmarks = measured.landmarks + wild[..., None] * rng.normal(0, 60, measured.landmarks.shape)
+    found = fit(points, replace(measured, landmarks=landmarks), Priors(rounds=12))
+    history = np.array(found.objective)
+    assert len(history) >= 2
+    assert (np.diff(history) <= 1e-9 * history[:-1]).all()
+
+
+@both
+@settings(max_examples=10)
+@given(seed=seeds)
+def test_expressions_stay_in_their_box(points, make, seed):
+    measured, *_ = drawn(points, make, seed, count=3, noise=4.0)
+    outside = measured.expression + np.random.default_rng(seed).normal(0, 1, measured.expression.shape)
+    found = fit(points, replace(measured, expression=outside))
+    assert found.expression.min() >= 0
+    assert found.expression.max() <= 1
+
+
+@both
+@settings(max_examples=10)
+@given(seed=seeds)
+def test_turning_scaling_and_moving_the_photo_moves_the_camera_and_not_the_face(points, make, seed):
+    measured, *_ = drawn(points, make, seed, count=3, noise=1.0)
+    rng = np.random.default_rng(seed)
+    turn, zoom = rng.uniform(-3, 3), rng.uniform(0.3, 3)
+    linear = zoom * np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
+    affine = np.concatenate([linear, rng.uniform(-100, 100, (2, 1))], axis=1)
+    moved = replace(
+        measured,
+        landmarks=apply_affine(np.stack([affine] * 3), measured.landmarks),
+        sigma=measured.sigma * zoom,
+        camera=measured.camera.warped(affine, (96, 96)),
+    )
+    plain, other = fit(points, measured), fit(points, moved)
+    np.testing.assert_allclose(other.identity, plain.identity, atol=2e-3)
+    np.testing.assert_allclose(other.expression, plain.expression, atol=2e-3)
+    shape = points(plain.identity, plain.expression)
+    expected = apply_affine(np.stack([affine] * 3), plain.camera.project(shape))
+    np.testing.assert_allclose(other.camera.project(shape), expected, atol=0.02 * zoom)
+
+
+def test_one_gross_outlier_changes_little(points):
+    measured, *_ = drawn(points, weak, 3, noise=1.0)
+    landmarks = measured.landmarks.copy()
+    landmarks[0, 40] += [200, -150]
+    plain, spoilt = fit(points, measured), fit(points, replace(measured, landmarks=landmarks))
+    assert shape_error(points, spoilt.identity, plain.identity) < 0.2
+    trusting = fit(points, replace(measured, landmarks=landmarks), Priors(huber=1e6))
+    harm = shape_error(points, trusting.identity, plain.identity)
+    assert harm > 5 * shape_error(points, spoilt.identity, plain.identity)
+
+
+@both
+def test_photos_on_their_own_are_fitted_as_if_alone(points, make):
+    measured, *_ = drawn(points, make, 0, count=3, noise=1.0)
+    priors = Priors(rounds=2)
+    apart = fit(points, measured, priors, shared=False)
+    for k in range(3):
+        alone = fit(points, measured.map(lambda array, k=k: array[k : k + 1]), priors)
+        np.testing.assert_allclose(apart.identity[k], alone.identity[0], atol=2e-3)
+        np.testing.assert_allclose(apart.expression[k], alone.expression[0], atol=2e-3)
+        np.testing.assert_allclose(apart.residual[k], alone.residual[0], atol=1e-4)
+
+
+def test_several_persons_at_once_are_fitted_as_if_apart(points):
+    anna, *_ = drawn(points, weak, 0, count=2, noise=1.0)
+    ben, *_ = drawn(points, weak, 1, count=3, noise=1.0)
+    order = np.array([2, 0, 3, 1, 4])  # of the photos, mixed
+    person = np.array([7, 7, -3, -3, -3])[order]
+    parts = zip(
+        *([getattr(m, name) for name in ("landmarks", "sigma", "identity", "expression")] for m in (anna, ben)),
+        strict=True,
+    )
+    cameras = WeakPerspective(
+        *(
+            np.concatenate([getattr(m.camera, n) for m in (anna, ben)])[order]
+            for n in ("rotation", "translation", "scale")
+        ),
+        (640, 480),
+    )
+    mixed = Measured(*(np.concatenate(part)[order] for part in parts), cameras)
+    priors = Priors(rounds=2)
+    together = fit(points, mixed, priors, person=person)
+    back = np.argsort(order)
+    for rows, one in ((back[:2], anna), (back[2:], ben)):
+        alone = fit(points, one, priors)
+        np.testing.assert_allclose(together.identity[rows], alone.identity, atol=2e-3)
+        np.testing.assert_allclose(together.expression[rows], alone.expression, atol=2e-3)
+
+
+def test_the_order_of_the_photos_does_not_matter(points):
+    measured, *_ = drawn(points, weak, 0, noise=1.0)
+    backwards = fit(points, measured.map(lambda array: array[::-1].copy()))
+    np.testing.assert_allclose(backwards.identity, fit(points, measured).identity, atol=1e-6)
+
+
+# ── cameras ────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@both
+@settings(max_examples=10)
+@given(seed=seeds)
+def test_the_cameras_jacobian_against_finite_differences(points, make, seed):
+    rng = np.random.default_rng(seed)
+    camera = make(rng, 2)
+    at = points(rng.normal(size=(2, 6)), rng.uniform(size=(2, 4)))
+    jacobian, by_point = _camera_jacobian(camera, at)
+    for k in range(6):
+        step = 1e-5 * np.eye(6)[[k, k]]
+        slope = (_moved(camera, step).project(at) - _moved(camera, -step).project(at)) / 2e-5
+        np.testing.assert_allclose(jacobian[..., k], slope, atol=1e-4, rtol=1e-4)
+    for axis in range(3):  # a move in camera axes
+        step = 1e-4 * camera.rotation[:, axis][:, None]
+        slope = (camera.project(at + step) - camera.project(at - step)) / 2e-4
+        np.testing.assert_allclose(by_point[..., axis], slope, atol=1e-5, rtol=1e-4)
+
+
+@both
+def test_the_camera_of_known_points_is_found(points, make):
+    measured, identity, expression, camera = drawn(points, make, 0)
+    found = fit_cameras(points(identity, expression), measured, rounds=20)
+    np.testing.assert_allclose(found.rotation, camera.rotation, atol=1e-4)
+    np.testing.assert_allclose(found.translation, camera.translation, atol=0.1)
+
+
+@both
+def test_a_step_of_the_camera_is_bounded(make):
+    camera = make(np.random.default_rng(0), 2)
+    moved = _moved(camera, np.full((2, 6), 1e6))
+    turn = moved.rotation @ camera.rotation.swapaxes(1, 2)
+    np.testing.assert_allclose(np.arccos((np.einsum("nii->n", turn) - 1) / 2), 0.3, atol=1e-6)
+    if isinstance(moved, WeakPerspective):
+        np.testing.assert_allclose(moved.scale, camera.scale * np.exp(0.5))
+    else:
+        np.testing.assert_allclose(moved.translation[:, 2], 1.6 * camera.translation[:, 2])
+        back = _moved(camera, np.full((2, 6), -1e6))
+        assert (back.translation[:, 2] > 0).all()
+
+
+def test_the_pinhole_of_a_weak_camera_agrees_at_the_origin_and_nearly_around_it():
+    camera = weak(np.random.default_rng(0), 3)
+    near = perspective_from_weak(camera, np.full(3, 5e4))
+    origin = np.zeros((3, 1, 3))
+    np.testing.assert_allclose(near.project(origin), camera.project(origin), atol=1e-6)
+    around = np.random.default_rng(1).normal(0, 40, (3, 10, 3))
+    np.testing.assert_allclose(near.project(around), camera.project(around), atol=3)
+    np.testing.assert_allclose(near.center, [[320, 240]] * 3)
+
+
+# ── the box ────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@given(seed=seeds)
+def test_boxed_least_squares_against_scipy(seed):
+    rng = np.random.default_rng(seed)
+    matrix, goal = rng.normal(size=(2, 20, 6)), rng.normal(0, 2, (2, 20))
+    start = rng.uniform(size=(2, 6))
+    hessian = matrix.swapaxes(1, 2) @ matrix
+    residual = goal - np.einsum("nrk,nk->nr", matrix, start)
+    found = _boxed(hessian, np.einsum("nrk,nr->nk", matrix, residual), start, sweeps=500)
+    for k in range(2):
+        wanted = lsq_linear(matrix[k], goal[k], (0, 1), tol=1e-12).x
+        np.testing.assert_allclose(found[k], wanted, atol=2e-3)
+
+
+def test_boxed_least_squares_by_hand():
+    """The free optimum is at (2, −1): the corner (1, 0) is the nearest point of the box."""
+    found = _boxed(np.eye(2)[None], np.array([[1.5, -1.5]]), np.array([[0.5, 0.5]]))
+    np.testing.assert_allclose(found, [[1, 0]])
+
+
+# ── errors ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_measurements_that_cannot_be_fitted_are_named(points):
+    measured, *_ = drawn(points, weak, 0)
+    with pytest.raises(ValueError, match="50 landmarks were measured, but the model points are 68"):
+        fit(points, replace(measured, landmarks=measured.landmarks[:, :50], sigma=measured.sigma[:, :50]))
+    for name in ("landmarks", "sigma", "identity", "expression"):
+        broken = getattr(measured, name).copy()
+        broken[1, 2] = np.nan
+        with pytest.raises(ValueError, match=f"measured {name} of 5 photos contain values that are not finite"):
+            fit(points, replace(measured, **{name: broken}))
+    with pytest.raises(ValueError, match="positive expected error"):
+        fit(points, replace(measured, sigma=0 * measured.sigma))
