@@ -336,7 +336,7 @@ def _closest(
     det = uu * vv - uv * uv
     second, third = (vv * wu - uv * wv) / det, (uu * wv - uv * wu) / det
     weights = np.clip(np.stack([1 - second - third, second, third], axis=1), 0, 1)
-    return at, weights / weights.sum(1, keepdims=True)
+    return at.astype(np.int64), weights / weights.sum(1, keepdims=True)  # igl's integers are C's long long
 
 
 def _centred(model: MorphableModel) -> MorphableModel:
