@@ -111,10 +111,15 @@ def _read(root: Path, split: str) -> tuple[dict[str, list], tuple[int, ...]]:
         missing = {*COLUMNS, "size"} - set(table.column_names)
         if missing:
             raise BadData(f"{file} lacks the columns {', '.join(sorted(missing))} of the face table")
-        ids = json.loads((table.schema.metadata or {})[b"landmark_ids"])
+        numbers = (table.schema.metadata or {}).get(b"landmark_ids")
+        if numbers is None:
+            raise BadData(f"{file} does not say which landmarks it holds: its metadata lack landmark_ids")
+        ids = json.loads(numbers)
         good = pc.and_(pc.equal(table["split"], split), pc.less_equal(table["agree62"], LARGEST_DISAGREEMENT))
         tables.append(table.select([*COLUMNS, "size"]).filter(good).replace_schema_metadata(None))
     table = pa.concat_tables(tables, promote_options="permissive")
+    if not table.num_rows:
+        raise BadData(f"{root} has no faces of split {split!r}; the splits are train, val and test")
     columns: dict[str, list] = {name: table[name].to_pylist() for name in ("image", "source", "name", "person", "size")}
     for name in ("landmarks", "params62", "embedding"):
         flat = table[name].combine_chunks().flatten().to_numpy(zero_copy_only=False)
