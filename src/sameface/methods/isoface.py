@@ -10,7 +10,7 @@ b expected error of a point. Lengths in *crop units*: the crop is [−½, ½]²,
 
 Losses (percent of the crop side, so that weights compare):
   model     mean_i w_i |q̂_i − q*_i|                  points the coefficients explain
-  points    mean_i w_i (|q_i − q*_i| / b_i + ln b_i)   free points with their error (Laplace negative log-likelihood)
+  points    mean_i w_i (|q_i − q*_i| / b_i + 2 ln b_i) free points with their error (Laplace negative log-likelihood)
   manual    mean_i |v_i^68 − q*_i^68|                  hand-placed points of the rows that have them; the jaw at a third
   identity  λ_id mean α², expression λ_exp mean β      priors: N(0, 1), and few blendshapes at a time
 The hidden side of a turned face weighs little (w = 0.15): its pseudo-labels are guesses.
@@ -412,7 +412,8 @@ def _occlude(out: np.ndarray, rng: np.random.Generator) -> None:
     if kind < 0.5:
         paint = np.broadcast_to(rng.integers(0, 256, 3, dtype=np.uint8), out.shape)
     elif kind < 0.8:
-        paint = np.roll(out, tuple(int(v) for v in rng.integers(20, size - 20, 2)), axis=(0, 1))
+        least = min(20, size // 4)
+        paint = np.roll(out, tuple(int(v) for v in rng.integers(least, size - least, 2)), axis=(0, 1))
     else:
         paint = rng.integers(0, 256, out.shape, dtype=np.uint8)
     where = mask.astype(bool)

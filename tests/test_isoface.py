@@ -1,0 +1,346 @@
+"""The recipe of our default network: shapes, gradients, losses by value, mirrored crops, export."""
+
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sameface import morphable
+from sameface.datasets import facetable
+from sameface.methods import isoface
+from sameface.methods.isoface import Config, Method, augmented, model_distance, points_likelihood
+
+SMALL = Config(size=32, widths=(4, 6, 8), blocks=(1, 1, 1), features=8, batch=4, steps=2)
+DENSE = len(isoface.POINT_IDS)
+
+
+@pytest.fixture(scope="module")
+def method() -> Method:
+    torch.manual_seed(0)
+    return Method(SMALL)
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory) -> facetable.Faces:
+    folder = tmp_path_factory.mktemp("faces")
+    facetable.sample(folder)
+    return facetable.load(folder, "train")
+
+
+@pytest.fixture
+def batch(method, table) -> dict[str, torch.Tensor]:
+    rng = np.random.default_rng(0)
+    items = [method.sample(table, k, rng, True) for k in range(4)]
+    stacked = {name: torch.from_numpy(np.stack([item[name] for item in items])) for name in items[0]}
+    return stacked | {"images": stacked["images"].permute(0, 3, 1, 2) / 255}
+
+
+class Fixed(np.random.Generator):
+    """A generator whose every draw from [0, 1) is this number."""
+
+    def __init__(self, value: float):
+        super().__init__(np.random.PCG64(0))
+        self.value = value
+
+    def random(self) -> float:
+        return self.value
+
+
+# ── network ────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_outputs_have_the_shapes_that_are_promised(method):
+    output = method(torch.rand(2, 3, 32, 32))
+    shapes = {name: tuple(value.shape) for name, value in output.items()}
+    assert shapes == {
+        "identity": (2, 80), "expression": (2, 51), "rotation": (2, 3, 3), "scale": (2,), "translation": (2, 2),
+        "landmarks": (2, DENSE, 2), "landmark_error": (2, DENSE),
+    }  # fmt: skip
+    assert (output["expression"] > 0).all()
+    assert (output["expression"] < 1).all()
+    assert (output["scale"] > 0).all()
+    assert (output["landmark_error"] > 0).all()
+
+
+def test_the_default_settings_build_too():
+    method = Method(Config()).eval()
+    assert method(method.example())["landmarks"].shape == (2, DENSE, 2)
+
+
+def test_a_new_network_sees_a_frontal_average_face(method):
+    method = Method(SMALL).eval()
+    output = method(torch.rand(3, 3, 32, 32))
+    assert output["identity"].abs().max() < 1
+    assert (output["rotation"] - torch.diag(torch.tensor([1.0, -1, -1]))).abs().max() < 0.3
+    assert output["landmarks"].abs().max() < 0.7  # inside the crop, or nearly
+
+
+def test_every_parameter_gets_a_finite_gradient(method, batch):
+    method.train()
+    terms = method.losses(batch, method(batch["images"]))
+    assert set(terms) == {"model", "points", "manual", "identity", "expression"}
+    method.zero_grad()
+    sum(terms.values()).backward()
+    for name, parameter in method.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.isfinite().all(), name
+    for name, head in method.heads.items():
+        assert head.weight.grad.abs().max() > 0, name
+
+
+def test_twenty_steps_lower_the_loss(batch):
+    torch.manual_seed(0)
+    method = Method(replace(SMALL, lr=3e-3))
+    optimizer = method.optimizer()
+
+    def step() -> float:
+        loss = sum(method.losses(batch, method(batch["images"])).values())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        return float(loss.detach())
+
+    first = step()
+    for _ in range(19):
+        last = step()
+    assert last < 0.9 * first
+
+
+def test_the_rate_warms_up_and_comes_down(method):
+    assert method.schedule(0.0) < 0.01
+    assert method.schedule(0.03) == pytest.approx(1)
+    assert method.schedule(1.0) == pytest.approx(0.01)
+    rates = [method.schedule(x) for x in np.linspace(0.03, 1, 50)]
+    assert (np.diff(rates) < 0).all()
+
+
+def test_biases_and_norms_do_not_decay(method):
+    decaying, rest = method.optimizer().param_groups
+    assert rest["weight_decay"] == 0
+    assert {p.ndim for p in rest["params"]} == {1}
+    assert len(decaying["params"]) + len(rest["params"]) == len(list(method.parameters()))
+
+
+# ── points ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_projected_points_are_those_of_the_model(method):
+    model = morphable.default()
+    rng = np.random.default_rng(0)
+    identity, expression = rng.normal(size=(2, 80)), rng.uniform(size=(2, 51))
+    rotation = np.stack([np.diag([1.0, -1, -1])] * 2)
+    output = {
+        "identity": identity, "expression": expression, "rotation": rotation, "scale": np.array([0.004, 0.005]),
+        "translation": np.array([[0.1, 0], [0, -0.2]]),
+    }  # fmt: skip
+    output = {name: torch.tensor(value, dtype=torch.float32) for name, value in output.items()}
+    vertices = model.vertices(identity, expression)
+    for which, points in (("ibug", model.landmarks(vertices)), ("contour", model.landmarks(vertices, contour=True))):
+        flat = (points @ rotation.swapaxes(1, 2))[..., :2]
+        wanted = np.array([0.004, 0.005])[:, None, None] * flat + np.array([[[0.1, 0]], [[0, -0.2]]])
+        found = method.project(which, output).numpy()
+        np.testing.assert_allclose(found, wanted[:, : found.shape[1]], atol=1e-5)
+
+
+def test_flip_tables_are_involutions_that_swap_left_and_right(method):
+    model = morphable.default()
+    points = model.landmarks(model.mean)
+    np.testing.assert_array_equal(isoface.IBUG_FLIPPED[isoface.IBUG_FLIPPED], np.arange(68))
+    np.testing.assert_allclose(points[isoface.IBUG_FLIPPED], points * [-1, 1, 1], atol=1.5)
+    np.testing.assert_array_equal(method.flipped[method.flipped], np.arange(DENSE))
+    dense = method.dense_mean.numpy()
+    np.testing.assert_allclose(dense[method.flipped], dense * [-1, 1, 1], atol=6)
+
+
+def test_the_five_points_are_eyes_nose_and_mouth(method):
+    right_eye, left_eye, nose, right_mouth, left_mouth = method.dense_mean.numpy()[method.five]
+    assert right_eye[0] < nose[0] < left_eye[0]
+    assert right_mouth[0] < nose[0] < left_mouth[0]
+    assert right_eye[1] > nose[1] > right_mouth[1]
+    assert nose[2] > right_eye[2]
+
+
+def test_points_are_numbered_once_and_the_outline_is_among_them():
+    assert len(set(isoface.POINT_IDS)) == DENSE == 164
+    assert max(isoface.POINT_IDS) < 478
+    assert set(isoface.OVAL) <= set(isoface.POINT_IDS)
+
+
+# ── losses ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_model_distance_by_hand():
+    projected = torch.tensor([[[0.0, 0], [0, 0]]])
+    target = torch.tensor([[[0.03, 0.04], [0, 0.1]]])
+    weight = torch.tensor([[1.0, 0.5]])
+    assert float(model_distance(projected, target, weight)) == pytest.approx(100 * (0.05 + 0.05) / 2, rel=1e-4)
+
+
+def test_points_likelihood_against_a_loop():
+    rng = np.random.default_rng(0)
+    q, target = rng.normal(0, 0.1, (2, 3, 4, 2))
+    error, weight = rng.uniform(0.01, 0.1, (3, 4)), rng.uniform(size=(3, 4))
+    slow = 0.0
+    for b in range(3):
+        for point in range(4):
+            distance = np.hypot(*(q[b, point] - target[b, point]))
+            slow += weight[b, point] * (distance / error[b, point] + 2 * np.log(error[b, point]) + 10) / 12
+    output = {"landmarks": torch.tensor(q), "landmark_error": torch.tensor(error)}
+    assert float(points_likelihood(output, torch.tensor(target), torch.tensor(weight))) == pytest.approx(slow, rel=1e-5)
+
+
+def test_the_likelihood_is_best_at_half_the_distance():
+    """d/db (r/b + 2 ln b) = 0 at b = r/2."""
+    target, weight = torch.zeros(1, 1, 2), torch.ones(1, 1)
+    landmarks = torch.tensor([[[0.06, 0.08]]])
+
+    def at(error: float) -> float:
+        output = {"landmarks": landmarks, "landmark_error": torch.tensor([[error]])}
+        return float(points_likelihood(output, target, weight))
+
+    assert at(0.05) < min(at(0.049), at(0.051))
+
+
+def test_losses_have_a_gradient():
+    a, b = (torch.rand(2, 3, 2, dtype=torch.float64, requires_grad=True) for _ in range(2))
+    weight = torch.rand(2, 3, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(model_distance, (a, b, weight))
+
+    def likelihood(points, error, target, weight):
+        return points_likelihood({"landmarks": points, "landmark_error": error}, target, weight)
+
+    error = (0.1 + torch.rand(2, 3, dtype=torch.float64)).requires_grad_()
+    assert torch.autograd.gradcheck(likelihood, (a, error, b, weight))
+
+
+def test_a_distance_of_zero_has_a_finite_gradient():
+    points = torch.zeros(1, 2, 2, requires_grad=True)
+    model_distance(points, torch.zeros(1, 2, 2), torch.ones(1, 2)).backward()
+    assert points.grad.isfinite().all()
+
+
+def test_priors_by_hand(method, batch):
+    output = method(batch["images"])
+    output["identity"] = torch.full((4, 80), 2.0)
+    output["expression"] = torch.full((4, 51), 0.5)
+    terms = method.losses(batch, output)
+    assert float(terms["identity"].detach()) == pytest.approx(0.04 * 4)
+    assert float(terms["expression"].detach()) == pytest.approx(0.3 * 0.5)
+
+
+def test_only_rows_with_hand_placed_points_count_as_manual(method, batch):
+    output = {name: value.detach() for name, value in method(batch["images"]).items()}
+    none = batch | {"landmarks68": torch.full((4, 68, 2), torch.nan)}
+    assert float(method.manual(none, output)) == 0
+    exact = torch.cat([method.project("contour", output), method.project("ibug", output)[:, 17:]], 1)
+    some = torch.full((4, 68, 2), torch.nan)
+    some[1] = exact[1] + torch.tensor([0.03, 0.04])
+    # 17 jaw points at a third and 51 others, all 5 % off, in one row of four
+    wanted = 5 * (17 / 3 + 51) / 68 / 4
+    assert float(method.manual(batch | {"landmarks68": some}, output)) == pytest.approx(wanted, rel=1e-4)
+
+
+# ── samples ────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_samples_have_the_same_shapes_always(method, table):
+    for train in (True, False):
+        for k in range(4):
+            item = method.sample(table, k, np.random.default_rng(k), train)
+            assert {name: value.shape for name, value in item.items()} == {
+                "images": (32, 32, 3), "landmarks": (DENSE, 2), "landmarks68": (68, 2), "visible": (DENSE,),
+            }  # fmt: skip
+            assert item["images"].dtype == np.uint8
+            assert set(np.unique(item["visible"])) <= {np.float32(1), np.float32(isoface.HIDDEN_WEIGHT)}
+
+
+def test_a_sample_follows_from_its_generator(method, table):
+    first, second = (method.sample(table, 0, np.random.default_rng(7), True) for _ in range(2))
+    for name, value in first.items():
+        np.testing.assert_array_equal(value, second[name])
+
+
+def test_held_out_samples_are_not_augmented(method, table):
+    first, second = (method.sample(table, 0, np.random.default_rng(seed), False) for seed in range(2))
+    np.testing.assert_array_equal(first["images"], second["images"])
+    size = np.ptp(first["landmarks"], axis=0).max()
+    assert size == pytest.approx(1 / 1.4, rel=0.01)  # the landmark box, upright to within its own turn
+
+
+def test_mirrored_samples_mirror_pixels_and_points_alike(method, table, monkeypatch):
+    monkeypatch.setattr(isoface, "_jittered", lambda affine, config, rng: affine)
+    monkeypatch.setattr(isoface, "augmented", lambda crop, rng: crop)
+    plain, mirrored = (method.sample(table, 0, Fixed(value), True) for value in (0.9, 0.1))
+    flip = np.float32([-1, 1])
+    np.testing.assert_allclose(mirrored["landmarks"], plain["landmarks"][method.flipped] * flip, atol=1e-5)
+    np.testing.assert_allclose(mirrored["landmarks68"], plain["landmarks68"][isoface.IBUG_FLIPPED] * flip, atol=1e-5)
+    np.testing.assert_array_equal(mirrored["visible"], plain["visible"][method.flipped])
+    difference = mirrored["images"].astype(int) - plain["images"][:, ::-1]
+    assert np.abs(difference).mean() < 1
+
+
+def test_points_stay_on_their_pixels(method, monkeypatch):
+    """A white dot at a landmark is where the sample says that the landmark is, however the crop is jittered."""
+    method = Method(replace(SMALL, size=128))
+    monkeypatch.setattr(isoface, "augmented", lambda crop, rng: crop)
+    at = method.dense_mean.numpy()
+    points = (np.array([80.0, 85]) + at[:, :2] * [0.55, -0.55]).astype(np.float32)
+    eye = method.five[0]
+    for seed in range(6):
+        image = np.zeros((160, 160, 3), np.uint8)
+        cv2.circle(image, [round(16 * (v - 0.5)) for v in points[eye].tolist()], 32, (255,) * 3, -1, cv2.LINE_AA, 4)
+        item = {
+            "image": image, "landmarks": points, "landmarks68": np.full((68, 2), np.nan, np.float32),
+            "rotation": np.diag([1.0, -1, -1]).astype(np.float32),
+        }  # fmt: skip
+        sample = method.sample([item], 0, np.random.default_rng(seed), True)
+        light = sample["images"][..., 0].astype(float)
+        y, x = np.mgrid[:128, :128] + 0.5
+        seen = np.array([(light * x).sum(), (light * y).sum()]) / light.sum()
+        told = (sample["landmarks"] + 0.5) * 128
+        assert np.linalg.norm(told[[eye, method.flipped[eye]]] - seen, axis=1).min() < 0.5  # mirrored or not
+
+
+@settings(max_examples=25)
+@given(seed=st.integers(0, 2**32 - 1))
+def test_augmented_crops_are_crops(seed):
+    rng = np.random.default_rng(seed)
+    crop = rng.integers(0, 256, (48, 48, 3), dtype=np.uint8)
+    before = crop.copy()
+    out = augmented(crop, rng)
+    assert (out.shape, out.dtype) == (crop.shape, np.uint8)
+    np.testing.assert_array_equal(crop, before)  # the cached picture is left alone
+
+
+# ── file ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_the_description_says_what_the_network_needs_and_saw(method):
+    about = method.metadata()
+    assert about["crop"]["size"] == 32
+    assert about["morphable"] == "sameface-ict"
+    assert about["point_ids"] == list(isoface.POINT_IDS)
+    for source in ("FairFace", "CelebA", "AFLW", "Helen", "LFPW", "AFW", "PINS"):
+        assert source in about["trained_on"]
+
+
+def test_a_trained_run_exports_and_agrees_with_torch(tmp_path):
+    """`export` itself compares every output with torch's and refuses a difference; the predictor reads it here."""
+    from sameface import export, train
+    from sameface.predictor import load
+
+    facetable.sample(tmp_path / "data")
+    run = train.train("isoface", f"facetable:{tmp_path / 'data'}", tmp_path / "run", SMALL)
+    predictor = load(str(export.export(run)))
+    crops = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), dtype=np.uint8)
+    answer = predictor(crops)
+    method, _ = train.restore(run)
+    with torch.no_grad():
+        wanted = method(torch.from_numpy(crops).permute(0, 3, 1, 2) / 255)
+    for name, value in wanted.items():
+        np.testing.assert_allclose(answer[name], value.numpy(), atol=1e-4, rtol=1e-4)
+    assert predictor.description["method"] == "isoface"
