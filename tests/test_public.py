@@ -1,0 +1,93 @@
+"""What others rely on: the public names, what importing costs, and that shapes really are checked in these tests.
+
+After a wanted change of the public names, write the list anew: `python tests/test_public.py`.
+"""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from jaxtyping import TypeCheckError
+
+import sameface
+from sameface import geometry
+from sameface.fit import Priors
+
+PACKAGE = Path(sameface.__file__).parent
+LIST = Path(__file__).parent / "golden" / "public_names.txt"
+
+
+def public_names() -> list[str]:
+    """`module: names` of every public module that has an `__all__`, without importing any."""
+    lines = []
+    for path in sorted(PACKAGE.rglob("[!_]*.py")) + sorted(PACKAGE.rglob("__init__.py")):
+        module = ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__")
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.Assign) and [t.id for t in node.targets if isinstance(t, ast.Name)] == ["__all__"]:
+                lines.append(f"{module}: {', '.join(sorted(ast.literal_eval(node.value)))}")
+    return sorted(lines)
+
+
+def in_a_new_process(code: str) -> str:
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+
+
+def test_public_names_change_only_on_purpose():
+    assert public_names() == LIST.read_text().splitlines(), "on purpose? then run: python tests/test_public.py"
+
+
+def test_every_public_name_exists():
+    for line in public_names():
+        module, _, names = line.partition(": ")
+        parts = __import__(module, fromlist=["x"])
+        for name in names.split(", "):
+            assert hasattr(parts, name), f"{module}.{name}"
+
+
+def test_importing_sameface_loads_nothing_heavy():
+    heavy = ("torch", "cv2", "onnxruntime", "scipy", "PIL", "tyro", "rich", "pyarrow")
+    code = f"import sys, sameface; print([name for name in {heavy} if name in sys.modules])"
+    assert in_a_new_process(code) == "[]"
+
+
+@pytest.mark.parametrize("module", ["reconstruct", "cli", "mesh_io", "morphable.formats", "image", "texture", "fit"])
+def test_what_users_run_loads_neither_torch_nor_any_extra(module):
+    extras = ("torch", "onnx", "scipy", "h5py", "igl", "pyarrow", "skimage", "matplotlib")
+    code = f"import sys, sameface.{module}; print([name for name in {extras} if name in sys.modules])"
+    assert in_a_new_process(code) == "[]"
+
+
+def test_a_wrong_shape_is_an_error_here():
+    """Fails when the hook that checks shapes in the tests is off, however that came about."""
+    with pytest.raises(TypeCheckError, match="vector"):
+        geometry.rotation_from_axis_angle(np.zeros(4))
+    with pytest.raises(TypeCheckError, match="target"):
+        geometry.align(np.zeros((5, 3)), np.zeros((6, 3)))
+    with pytest.raises(TypeCheckError, match="vector"):
+        geometry.rotation_from_6d(torch.zeros(2, 5))
+    with pytest.raises(TypeCheckError, match="points"):
+        geometry.apply_affine(np.zeros((2, 3)), np.zeros((4, 2), int))
+
+
+def test_a_wrong_type_is_an_error_here():
+    with pytest.raises(TypeCheckError, match="rounds"):
+        Priors(rounds="many")
+
+
+def test_no_module_switches_shape_checks_off():
+    """`from __future__ import annotations` would."""
+    for path in PACKAGE.rglob("*.py"):
+        assert "from __future__" not in path.read_text(), path
+
+
+def test_the_version_is_the_same_everywhere():
+    text = (PACKAGE.parent.parent / "pyproject.toml").read_text()
+    assert f'version = "{sameface.__version__}"' in text
+
+
+if __name__ == "__main__":
+    LIST.write_text("\n".join(public_names()) + "\n")
