@@ -15,6 +15,7 @@ that would raise it is cut to a third, and again, then refused.
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -25,6 +26,10 @@ from sameface.geometry import barycentric, rotation_from_axis_angle
 from sameface.morphable import MorphableModel
 
 __all__ = ["Fit", "Measured", "Points", "Priors", "fit", "fit_cameras", "perspective_from_weak"]
+
+
+AT_ONCE = 4
+"""photos whose Jacobians are held at a time"""
 
 
 @dataclass(frozen=True)
@@ -189,13 +194,14 @@ class _State:
         data = np.where(distance <= h, distance**2, 2 * h * distance - h**2).sum(1)
         return data + self.priors.expression * ((self.expression - self.measured.expression) ** 2).sum(1)
 
-    def linearised(self) -> tuple[np.ndarray, np.ndarray]:
-        """Weighted residuals (N, 2L, 1) and Jacobian (N, 2L, 6 + E + S) in camera, expression and identity."""
-        points = self.points()
-        residual = self.measured.landmarks - self.camera.project(points)
-        root = np.sqrt(_weights(residual, self.measured.sigma, self.priors.huber))[..., None]
-        by_camera, by_point = _camera_jacobian(self.camera, points)
-        turned = root[..., None] * (by_point @ self.camera.rotation[:, None])
+    def linearised(self, part: slice) -> tuple[np.ndarray, np.ndarray]:
+        """Weighted residuals (n, 2L, 1) and Jacobian (n, 2L, 6 + E + S) in camera, expression and identity."""
+        points = self.model(self.identity[self.owner[part]], self.expression[part])
+        camera = _picked(self.camera, part)
+        residual = self.measured.landmarks[part] - camera.project(points)
+        root = np.sqrt(_weights(residual, self.measured.sigma[part], self.priors.huber))[..., None]
+        by_camera, by_point = _camera_jacobian(camera, points)
+        turned = root[..., None] * (by_point @ camera.rotation[:, None])
         n, k = len(points), self.model.both.shape[2]
         jacobian = np.empty((n, points.shape[1], 2, 6 + k))
         jacobian[..., :6] = root[..., None] * by_camera
@@ -205,11 +211,20 @@ class _State:
             shapes += turned[..., axis, None] * self.model.both[:, None, axis]
         return (root * residual).reshape(n, -1, 1), jacobian.reshape(n, -1, 6 + k)
 
+    def by_parts(self, reduced: Callable[[slice], tuple[np.ndarray, ...]]) -> tuple[np.ndarray, ...]:
+        """A function of a few photos at a time, so that their Jacobians stay in the processor's cache."""
+        parts = [reduced(slice(k, k + AT_ONCE)) for k in range(0, len(self.owner), AT_ONCE)]
+        return tuple(np.concatenate(column) for column in zip(*parts, strict=True))
+
     def step_expression(self) -> None:
         """Box-constrained least squares in each photo's expression, the camera moving along."""
-        residual, jacobian = self.linearised()
-        camera, shape = jacobian[..., :6], jacobian[..., 6 : 6 + self.expression.shape[1]]
-        hessian, gradient, back = _eliminated(camera, shape, residual)
+        n_expression = self.expression.shape[1]
+
+        def reduced(part: slice) -> tuple[np.ndarray, ...]:
+            residual, jacobian = self.linearised(part)
+            return _eliminated(jacobian[..., :6], jacobian[..., 6 : 6 + n_expression], residual)
+
+        hessian, gradient, back = self.by_parts(reduced)
         pull = self.priors.expression
         gradient = gradient + pull * (self.measured.expression - self.expression)
         goal = _boxed(hessian + pull * np.eye(hessian.shape[1]), gradient, self.expression)
@@ -226,16 +241,21 @@ class _State:
 
     def step_identity(self) -> None:
         """Ridge regression in each person's identity, cameras and free expressions moving along."""
-        residual, jacobian = self.linearised()
         n_expression, p = self.expression.shape[1], self.priors
-        local, shape = jacobian[..., : 6 + n_expression], jacobian[..., 6 + n_expression :]
         ridge = np.append(np.zeros(6), np.full(n_expression, p.expression))
-        pull = np.zeros((len(local), 6 + n_expression))
-        pull[:, 6:] = p.expression * (self.measured.expression - self.expression)
-        slope = pull + (local.swapaxes(1, 2) @ residual)[..., 0]
-        stuck = np.zeros_like(slope, dtype=bool)  # at a bound and pushed against it
-        stuck[:, 6:] = ((self.expression <= 0) & (slope[:, 6:] < 0)) | ((self.expression >= 1) & (slope[:, 6:] > 0))
-        hessian, gradient, back = _eliminated(local, shape, residual, ridge, pull, stuck)
+
+        def reduced(part: slice) -> tuple[np.ndarray, ...]:
+            residual, jacobian = self.linearised(part)
+            local, shape = jacobian[..., : 6 + n_expression], jacobian[..., 6 + n_expression :]
+            now = self.expression[part]
+            pull = np.zeros((len(local), 6 + n_expression))
+            pull[:, 6:] = p.expression * (self.measured.expression[part] - now)
+            slope = (pull + (local.swapaxes(1, 2) @ residual)[..., 0])[:, 6:]
+            stuck = np.zeros_like(pull, dtype=bool)  # at a bound and pushed against it
+            stuck[:, 6:] = ((now <= 0) & (slope < 0)) | ((now >= 1) & (slope > 0))
+            return _eliminated(local, shape, residual, ridge, pull, stuck)
+
+        hessian, gradient, back = self.by_parts(reduced)
         total = _per_owner(hessian, self.owner)
         total = total + (p.identity + p.network * self.count)[:, None, None] * np.eye(hessian.shape[1])
         slope = _per_owner(gradient, self.owner) - p.identity * self.identity
@@ -294,6 +314,10 @@ def _descend(at: Callable[[np.ndarray], np.ndarray], before: np.ndarray) -> None
             return
         step = np.where(worse, step / 3, step)
     at(np.where(worse, 0.0, step))
+
+
+def _picked(camera: Camera, index: Any) -> Camera:
+    return camera.map(lambda array: array[index])
 
 
 def _check(points: Points, measured: Measured) -> None:
