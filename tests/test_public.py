@@ -4,8 +4,10 @@ After a wanted change of the public names, write the list anew: `python tests/te
 """
 
 import ast
+import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -59,6 +61,30 @@ def test_what_users_run_loads_neither_torch_nor_any_extra(module):
     extras = ("torch", "onnx", "scipy", "h5py", "igl", "pyarrow", "skimage", "matplotlib")
     code = f"import sys, sameface.{module}; print([name for name in {extras} if name in sys.modules])"
     assert in_a_new_process(code) == "[]"
+
+
+def test_everything_imported_is_declared():
+    """A plain install has what `reconstruct` needs; extras have the rest."""
+    project = tomllib.loads((PACKAGE.parent.parent / "pyproject.toml").read_text())["project"]
+    module = {"opencv-python-headless": "cv2", "pillow": "PIL", "libigl": "igl"}
+
+    def modules(requirements: list[str]) -> set[str]:
+        names = [re.match(r"[\w-]+", text)[0] for text in requirements]
+        return {module.get(name, name.replace("-", "_")) for name in names}
+
+    plain = modules(project["dependencies"])
+    extra = {name: modules(project["optional-dependencies"][name]) for name in ("train", "compile")}
+    for path in PACKAGE.rglob("*.py"):
+        inside = path.relative_to(PACKAGE).as_posix()
+        allowed = {"sameface", *plain, *sys.stdlib_module_names}
+        if inside.startswith(("methods/", "datasets/", "train", "export", "arrays", "cli")):
+            allowed |= extra["train"]
+        if inside.startswith("morphable/"):
+            allowed |= extra["compile"]
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module] if isinstance(node, ast.ImportFrom) and node.module else []
+            assert {name.partition(".")[0] for name in names} <= allowed, inside
 
 
 def test_a_wrong_shape_is_an_error_here():
