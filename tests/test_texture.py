@@ -114,6 +114,42 @@ def test_occluded_skin_is_not_seen(dome):
     assert seen[(distance_from_middle() > 0.4) & (distance_from_middle() < 0.85)].all()
 
 
+def named(dome: MorphableModel) -> MorphableModel:
+    """The dome with a face in its middle, bare skin below it, and a throat behind the face's lower part."""
+    x, y, _ = dome.mean.T / 70
+    face, lips = np.hypot(x, y) < 0.5, np.hypot(x, y + 0.3) < 0.1
+    regions = {name: np.zeros(len(dome.mean), bool) for name in ("forehead", "mouth", "eyes")}
+    regions |= {"face": face & ~lips, "skin": ~lips, "sockets": lips}
+    at = [(0.3, -0.3, 30.0)] * 68  # (faces at) the landmarks: brows at half height, the chin below the face
+    at[8], at[17:27] = (0, -0.55, 0), [(0, 0.6, 0)] * 10
+    middle = dome.mean[dome.faces].mean(1) / 70
+    nearest = [np.hypot(*(middle[:, :2] - p[:2]).T).argmin() for p in at]
+    weights = np.full((68, 3), 1 / 3, np.float32)
+    mean = np.where(lips[:, None], dome.mean - [0, 0, 30], dome.mean).astype(np.float32)
+    return replace(dome, mean=mean, regions=regions, landmark_faces=np.array(nearest), landmark_weights=weights)
+
+
+def test_hair_and_collars_are_not_painted_on_bare_skin(dome):
+    model, camera = named(dome), turned(0.0)
+    pink = np.full((320, 400, 3), (224, 172, 150), np.uint8)
+    pink[:150] = (30, 160, 30)  # hair, in its own right above the brows
+    pink[230:] = (20, 20, 25)  # a collar
+    pixels, _ = texture([pink], [camera], [model.mean], model, size=SIZE)
+    row, column = np.mgrid[0:SIZE, 0:SIZE] / SIZE - 0.5
+    below = (row > 0.25) & (np.hypot(row, column) < 0.42)
+    assert np.abs(pixels[below].astype(int) - (224, 172, 150)).max() < 45  # the collar is 200 away
+    above = (row < -0.33) & (np.hypot(row, column) < 0.42)
+    assert np.abs(pixels[above].astype(int) - (30, 160, 30)).max() < 25
+
+
+def test_the_mouth_is_dark_inside(dome):
+    model, camera = named(dome), turned(0.0)
+    pixels, _ = texture([np.full((320, 400, 3), 200, np.uint8)], [camera], [model.mean], model, size=SIZE)
+    row, column = np.mgrid[0:SIZE, 0:SIZE] / SIZE - 0.5
+    inside = np.hypot(row - 0.3 * 0.45, column) < 0.03
+    np.testing.assert_array_equal(pixels[inside], np.broadcast_to((66, 30, 28), (inside.sum(), 3)))
+
+
 def test_quality_and_resolution_decide_who_counts(dome):
     cameras = [turned(0.0), turned(0.0)]
     dark, light = photographed(dome, cameras[0], gain=0.4), photographed(dome, cameras[0])  # beyond what gains mend

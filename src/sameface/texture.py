@@ -2,7 +2,8 @@
 
 Each texel is a point of the surface. It is looked up in every photo that sees it; the photos are blended, the better
 view counting more; what none of them shows comes from the other half of the face, and the little that is left is filled
-smoothly. The light of the photos stays in the texture.
+smoothly. On ears, neck and jaw only skin is believed: what photos show there is often hair, a collar or the background.
+The light of the photos stays in the texture.
 """
 
 from collections.abc import Sequence
@@ -36,6 +37,14 @@ FAINT = 1e-3
 
 LARGEST_DIFFERENCE = 40.0
 """levels of 255: what light makes between the halves of a face; more is hair or background"""
+OTHER_HALF = 0.02
+"""weight of the mirrored half, relative to what a photo shows"""
+SKIN_SPREAD = 5.0
+"""CIELAB units: the least standard deviation of a* and b* over one person's skin"""
+DARKEST_SKIN, LIGHTEST_SKIN = 0.55, 1.3
+"""L* of skin in shadow and in full light, relative to the face's median"""
+INSIDE_OF_MOUTH = (66.0, 30.0, 28.0)
+"""sRGB: the model has no teeth and no tongue, so what photos show of them would be smeared over its throat"""
 
 
 class Texture(NamedTuple):
@@ -69,12 +78,13 @@ def texture(
     finest = max(layer.scale for layer in layers)
     weights = [q * (one.scale / finest) ** 2 * one.weight for q, one in zip(quality, layers, strict=True)]
     colour, weight = _blended([layer.colour for layer in layers], weights)
-    seen = weight > FAINT * max(weight.max(), 1e-9)
+    weight = np.maximum(weight - FAINT * weight.max(), 0)  # no step at the border
+    seen = weight > 0
     if not seen.any():
         raise ValueError("no photo shows any of the face: check that cameras and meshes belong to these photos")
     if atlas.mirrored is not None:
-        colour, weight = _with_other_half(colour, weight * seen, atlas.mirrored)
-    colour = _pushed_and_pulled(colour, (weight > 0).astype(np.float32))
+        colour, weight = _with_other_half(colour, weight, atlas.mirrored)
+    colour = _filled(colour, weight > 0, atlas)
     return Texture(np.clip(np.round(colour), 0, 255).astype(np.uint8), seen)
 
 
@@ -85,6 +95,12 @@ class _Atlas(NamedTuple):
     charted: Bool[np.ndarray, "T T"]
     mirrored: Float[np.ndarray, "T T 2"] | None
     """texel coordinates (OpenCV's: the first texel's centre is 0) of the point's mirror image; -2 outside the charts"""
+    cheeks: Bool[np.ndarray, "T T"]
+    """where a face shows its skin, to learn its colour from"""
+    bare: Bool[np.ndarray, "T T"]
+    """ears, neck and jaw, where nothing but skin is believed"""
+    throat: Bool[np.ndarray, "T T"]
+    """the inside of the mouth, behind the lips"""
 
 
 class _Layer(NamedTuple):
@@ -106,11 +122,28 @@ def _atlas(model: MorphableModel, size: int) -> _Atlas:
     texels = (model.uv * [1.0, -1.0] + [0.0, 1.0]) * size
     raster = rasterise(np.column_stack([texels, np.zeros(len(texels))]), model.faces, (size, size))
     charted = raster.face >= 0
+    zones = []
+    for flags in _zones(model):
+        zones.append(np.zeros((size, size), bool))
+        zones[-1][charted] = interpolate(raster, model.faces, flags[:, None].astype(np.float32))[:, 0] > 0.5
     if model.mirror is None:
-        return _Atlas(raster, charted, None)
+        return _Atlas(raster, charted, None, *zones)
     mirrored = np.full((size, size, 2), -2.0, np.float32)
     mirrored[charted] = interpolate(raster, model.faces, texels[model.mirror]) - 0.5
-    return _Atlas(raster, charted, mirrored)
+    return _Atlas(raster, charted, mirrored, *zones)
+
+
+def _zones(model: MorphableModel) -> tuple[Bool[np.ndarray, " V"], ...]:
+    """Flags for `cheeks`, `bare` and `throat`; all false for a model that does not name its regions."""
+    if not {"face", "skin", "sockets", "forehead", "mouth", "eyes"} <= model.regions.keys():
+        return (np.zeros(model.n_vertices, bool),) * 3
+    named, points = model.regions, model.landmarks(model.mean)
+    height, depth = model.mean[:, 1], model.mean[:, 2]
+    brows, chin, lips = points[17:27, 1].max(), points[8, 1], points[48:68]
+    cheeks = named["face"] & ~(named["forehead"] | named["mouth"] | named["eyes"]) & (height > chin)
+    bare = named["skin"] & (height < brows) & (~named["face"] | (height < chin - 8))
+    throat = named["sockets"] & (height < lips[:, 1].max() + 15) & (depth < lips[:, 2].min() - 5)
+    return cheeks, bare, throat
 
 
 def _layer(
@@ -135,7 +168,25 @@ def _layer(
     where = np.full((size, size, 2), -2.0, np.float32)
     where[atlas.charted] = texels[:, :2] - 0.5
     colour = cv2.remap(photo, where, None, cv2.INTER_LINEAR).astype(np.float32)  # type: ignore[call-overload]
+    weight[atlas.bare & ~_like_skin(colour, weight, atlas)] = 0
     return _Layer(colour, _softened(weight), scale)
+
+
+def _like_skin(
+    colour: Float[np.ndarray, "T T 3"], weight: Float[np.ndarray, "T T"], atlas: _Atlas
+) -> Bool[np.ndarray, "T T"]:
+    """Where a photo's colour could be this person's skin: within three robust σ of the cheeks' a*, b*, as light."""
+    known = atlas.cheeks & (weight > 0.05)
+    if known.sum() < 100:
+        return np.ones(known.shape, bool)
+    lab = cv2.cvtColor(colour / np.float32(255), cv2.COLOR_RGB2LAB)
+    middle = np.median(lab[known], axis=0)
+    spread = np.maximum(1.48 * np.median(np.abs(lab[known] - middle), axis=0), SKIN_SPREAD)
+    hue = (((lab - middle) / spread)[..., 1:] ** 2).sum(-1)
+    light = lab[..., 0] / max(float(middle[0]), 1.0)
+    like = (hue < 9) & (light > DARKEST_SKIN) & (light < LIGHTEST_SKIN)
+    without_specks = cv2.morphologyEx(like.astype(np.uint8), cv2.MORPH_OPEN, _disc(len(like) / 128))
+    return cv2.erode(without_specks, _disc(len(like) / 170)) > 0
 
 
 def _cut(
@@ -200,7 +251,7 @@ def _disc(radius: float) -> UInt8[np.ndarray, "K K"]:
 
 def _softened(weight: Float[np.ndarray, "T T"]) -> Float[np.ndarray, "T T"]:
     """Weights that fall smoothly to zero towards occluded texels, and are zero there and in specks between them."""
-    width = max(3, len(weight) // 64) | 1
+    width = max(3, len(weight) // 40) | 1
     seen = cv2.morphologyEx((weight > 0).astype(np.uint8), cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
     distance = cv2.distanceTransform(seen, cv2.DIST_L2, 3)
     return weight * np.clip(distance / width, 0.0, 1.0) ** 2
@@ -243,9 +294,28 @@ def _with_other_half(
         difference = cv2.blur((colour - other) * both[..., None], (blur, blur)) / np.maximum(spread, 1e-9)
         difference = np.clip(difference, -LARGEST_DIFFERENCE, LARGEST_DIFFERENCE)
         difference = _pushed_and_pulled(difference, (spread[..., 0] > 1e-6).astype(np.float32))
-    own, theirs = weight[..., None], 0.02 * other_weight[..., None]
+    own, theirs = weight[..., None], OTHER_HALF * other_weight[..., None]
     mixed = (own * colour + theirs * np.clip(other + difference, 0, 255)) / np.maximum(own + theirs, 1e-12)
     return mixed.astype(np.float32), weight + theirs[..., 0]
+
+
+def _filled(
+    colour: Float[np.ndarray, "T T 3"], known: Bool[np.ndarray, "T T"], atlas: _Atlas
+) -> Float[np.ndarray, "T T 3"]:
+    """Every texel: the unknown goes on smoothly from its surroundings, skin from skin; the mouth is dark inside."""
+    colour = np.where(atlas.throat[..., None], np.float32(INSIDE_OF_MOUTH), colour)
+    known = known | atlas.throat
+    out = _pushed_and_pulled(colour, known.astype(np.float32))
+    skin = known & (atlas.bare | atlas.cheeks)
+    if not skin.any() or not atlas.bare.any():
+        return out
+    from_skin = _pushed_and_pulled(colour, skin.astype(np.float32))
+    blur = (max(3, len(known) // 32) | 1,) * 2
+    share = cv2.blur((atlas.bare & ~known).astype(np.float32), blur) * ~known
+    out = out + share[..., None] * (from_skin - out)
+    half = cv2.blur(known.astype(np.float32), blur)  # and a soft border of what was seen of ears and neck
+    share = 4 * half * (1 - half) * cv2.blur(atlas.bare.astype(np.float32), blur)
+    return out + share[..., None] * (cv2.GaussianBlur(out, (0, 0), blur[0] / 2) - out)
 
 
 def _pushed_and_pulled(
