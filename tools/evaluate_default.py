@@ -1,4 +1,6 @@
-"""Landmark error of the shipped network on the test split: `python tools/evaluate_default.py` → results/default-test.json.
+"""Landmark error of the shipped network on the test split: `python tools/evaluate_default.py`.
+
+Writes results/default-test.json.
 
 Photos go through the whole pipeline (detector, two crops, network); a face that is not found counts as a failure, not
 as an error of zero. Error: mean distance / √(area of the label's box), percent, over the 164 dense points (labels:
@@ -38,7 +40,9 @@ def mean_face(points: Points, data: Observed) -> np.ndarray:
     out = []
     for part in batches(data):
         measured = data.measured[part]
-        seen = Measured(data.label[part], np.ones_like(measured.sigma), measured.identity, measured.expression, measured.camera)
+        seen = Measured(
+            data.label[part], np.ones_like(measured.sigma), measured.identity, measured.expression, measured.camera
+        )
         mean = np.broadcast_to(points.mean, (len(part), *points.mean.shape))
         out.append(fit_cameras(mean, seen, rounds=30).project(mean))
     return np.concatenate(out)
@@ -53,8 +57,8 @@ def projected68(data: Observed, identity: np.ndarray, expression: np.ndarray, ca
 
 def joined(parts: list[Fit]) -> tuple[np.ndarray, np.ndarray, WeakPerspective]:
     cameras = [p.camera for p in parts]
-    camera = WeakPerspective(*(np.concatenate([getattr(c, n) for c in cameras]) for n in ("rotation", "translation", "scale")),
-                             cameras[0].size)  # fmt: skip
+    names = ("rotation", "translation", "scale")
+    camera = WeakPerspective(*(np.concatenate([getattr(c, n) for c in cameras]) for n in names), cameras[0].size)
     return np.concatenate([p.identity for p in parts]), np.concatenate([p.expression for p in parts]), camera
 
 
@@ -88,7 +92,9 @@ def main() -> None:
     identity, expression, camera = joined(fitted)
     rows = {
         "network's points": data.measured.landmarks,
-        "network's coefficients": data.measured.camera.project(points(data.measured.identity, data.measured.expression)),
+        "network's coefficients": data.measured.camera.project(
+            points(data.measured.identity, data.measured.expression)
+        ),
         "fit of one photo": camera.project(points(identity, expression)),
         "baseline: mean face, best pose for the label": mean_face(points, data),
     }
@@ -98,14 +104,18 @@ def main() -> None:
     rows68 = {
         "network's coefficients": projected68(hand, m.identity, m.expression, m.camera),
         "fit of one photo": projected68(hand, identity[manual], expression[manual], camera[manual]),
-        "baseline: mean face, camera of the fit": projected68(hand, 0 * identity[manual], 0 * expression[manual], camera[manual]),
+        "baseline: mean face, camera of the fit": projected68(
+            hand, 0 * identity[manual], 0 * expression[manual], camera[manual]
+        ),
     }
     sources = {s: {name: float(percent(p, data.label)[data.source == s].mean()) for name, p in rows.items()}
                for s in np.unique(data.source).tolist()}  # fmt: skip
     out = {
         "command": "python " + " ".join(["tools/evaluate_default.py", *sys.argv[1:]]),
         "split": "test", "photos": len(data.row) + data.missed, "faces not found": data.missed,
-        "dense points, percent of √box area, by |yaw|": {n: by_yaw(percent(p, data.label), data.yaw) for n, p in rows.items()},
+        "dense points, percent of √box area, by |yaw|": {
+            n: by_yaw(percent(p, data.label), data.yaw) for n, p in rows.items()
+        },
         "dense points, by source": sources,
         "68 hand-placed points, percent of √box area": {
             n: {"all 68": float(percent(p, hand.manual).mean()),

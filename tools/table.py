@@ -47,7 +47,9 @@ class Observed:
 def observed(split: str, *, persons_only: bool = False) -> Observed:
     """Every row of a split whose face was found; of several faces the one nearest to the labels."""
     network = load("default")
-    stamp = hashlib.sha256(network.path.read_bytes() + (network.path.parent / "detect.onnx").read_bytes()).hexdigest()[:12]
+    stamp = hashlib.sha256(network.path.read_bytes() + (network.path.parent / "detect.onnx").read_bytes()).hexdigest()[
+        :12
+    ]
     file = CACHE / f"{split}{'-persons' if persons_only else ''}-{stamp}.npz"
     if not file.exists():
         CACHE.mkdir(parents=True, exist_ok=True)
@@ -80,7 +82,8 @@ def _look(split: str, persons_only: bool) -> dict[str, np.ndarray]:
         add = {"row": i, "person": data.person[i], "source": data.sources[i], "quality": one.quality, "label": label,
                "manual": data.landmarks68(i), "yaw": np.degrees(np.arcsin(np.clip(data.rotation[i][2, 0], -1, 1))),
                "landmarks": one.landmarks, "sigma": one.sigma, "identity": one.identity, "expression": one.expression,
-               "rotation": one.camera.rotation, "translation": one.camera.translation, "scale": one.camera.scale}  # fmt: skip
+               "rotation": one.camera.rotation, "translation": one.camera.translation,
+               "scale": one.camera.scale}  # fmt: skip
         for name, value in add.items():
             rows.setdefault(name, []).append(value)
     return {name: np.array(values) for name, values in rows.items()} | {"missed": np.array(missed)}

@@ -28,7 +28,11 @@ PHOTOS_PER_SET = 3
 def half(points: Points, measured: Measured, chosen: np.ndarray) -> tuple[Points, Measured]:
     part = Points(points.mean[chosen], points.identity[chosen], points.expression[chosen])
     return part, Measured(
-        measured.landmarks[:, chosen], measured.sigma[:, chosen], measured.identity, measured.expression, measured.camera
+        measured.landmarks[:, chosen],
+        measured.sigma[:, chosen],
+        measured.identity,
+        measured.expression,
+        measured.camera,
     )
 
 

@@ -55,7 +55,9 @@ def rendered_error(rng: np.random.Generator, textures: list[np.ndarray]) -> tupl
     expression, camera = views_of(rng, max(VIEWS))
     skin, seen, missed = textures[int(rng.integers(len(textures)))], [], 0
     for k in range(max(VIEWS)):
-        background = cv2.resize(rng.integers(0, 255, (4, 4, 3), dtype=np.uint8), (SIDE, SIDE), interpolation=cv2.INTER_CUBIC)
+        background = cv2.resize(
+            rng.integers(0, 255, (4, 4, 3), dtype=np.uint8), (SIDE, SIDE), interpolation=cv2.INTER_CUBIC
+        )
         picture = render(model.vertices(truth, expression[k]), model.faces, camera[k], skin=(skin, model.uv),
                          background=background)  # fmt: skip
         try:
@@ -83,7 +85,9 @@ def points_error(rng: np.random.Generator) -> dict[int, float]:
 
 def summary(rows: list[dict[int, float]]) -> dict[str, dict[str, float]]:
     table = np.array([[row[n] for n in VIEWS] for row in rows])
-    return {str(n): {"mean": float(m), "std": float(s)} for n, m, s in zip(VIEWS, table.mean(0), table.std(0), strict=True)}
+    return {
+        str(n): {"mean": float(m), "std": float(s)} for n, m, s in zip(VIEWS, table.mean(0), table.std(0), strict=True)
+    }
 
 
 def draw(out: dict, path: Path) -> None:
@@ -120,7 +124,8 @@ def main() -> None:
     out = {
         "command": "python " + " ".join(["tools/views_curve.py", *sys.argv[1:]]), "persons": PERSONS,
         "error": "mm RMS over the face after the best similarity", "faces not found": missed,
-        "rendered": summary(rendered), "points": summary([points_error(np.random.default_rng((2, k))) for k in range(PERSONS)]),
+        "rendered": summary(rendered),
+        "points": summary([points_error(np.random.default_rng((2, k))) for k in range(PERSONS)]),
         "mean face": float(np.mean(baseline)),
     }  # fmt: skip
     Path("results/views-curve.json").write_text(json.dumps(out, indent=1) + "\n")

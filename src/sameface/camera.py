@@ -89,5 +89,3 @@ class Perspective(Record):
 
 
 Camera = WeakPerspective | Perspective
-
-

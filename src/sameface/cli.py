@@ -119,7 +119,9 @@ def _people(
                 for k, one in enumerate(faces):
                     yield _Person(_unused(f"{stem}-face{k + 1}", taken), [one], [])
             elif number > len(faces):
-                problems.append((str(path), "NoFaceFound", f"{path} has {len(faces)} faces, so there is no face {number}"))
+                problems.append(
+                    (str(path), "NoFaceFound", f"{path} has {len(faces)} faces, so there is no face {number}")
+                )
             elif each:
                 yield _Person(_unused(stem, taken), [faces[number - 1]], [])
             else:
@@ -251,7 +253,10 @@ def model_show(path: Annotated[Path | None, tyro.conf.Positional] = None, /) -> 
     eyes = model.landmarks(model.mean)
     print(f"{model.name}\n  licence      {model.licence}")
     print(f"  vertices     {model.n_vertices}, faces {len(model.faces)}")
-    print(f"  identity     {model.n_identity} modes\n  expression   {model.n_expression}: {', '.join(model.expression_names[:6])} …")
+    print(
+        f"  identity     {model.n_identity} modes\n"
+        f"  expression   {model.n_expression}: {', '.join(model.expression_names[:6])} …"
+    )
     print(f"  eye distance {abs(eyes[42:48].mean(0) - eyes[36:42].mean(0))[0]:.1f} mm between the centres")
     regions = ", ".join(f"{name} {int(flags.sum())}" for name, flags in model.regions.items())
     print(f"  regions      {regions or 'none'}\n  mirror map   {'yes' if model.mirror is not None else 'no'}")
@@ -327,7 +332,9 @@ def _train(arguments: list[str]) -> int:
     from sameface import plugins
 
     if not arguments or arguments[0].startswith("-"):
-        print(f"usage: sameface train METHOD --data DATASET:FOLDER --out RUN …\nmethods: {', '.join(plugins.names('methods'))}"
+        print(
+            "usage: sameface train METHOD --data DATASET:FOLDER --out RUN …\n"
+            f"methods: {', '.join(plugins.names('methods'))}"
               "\n`sameface train METHOD --help` shows every setting with its source")  # fmt: skip
         return DONE if arguments and arguments[0] in ("-h", "--help") else USAGE
     from sameface.train import Loop, settings, train

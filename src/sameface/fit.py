@@ -22,7 +22,7 @@ from jaxtyping import Float, Int
 
 from sameface.arrays import Record
 from sameface.camera import Camera, Perspective, WeakPerspective
-from sameface.geometry import barycentric, rotation_from_axis_angle
+from sameface.geometry import rotation_from_axis_angle
 from sameface.morphable import MorphableModel
 
 __all__ = ["Fit", "Measured", "Points", "Priors", "fit", "fit_cameras", "perspective_from_weak"]
@@ -73,7 +73,11 @@ class Points(Record):
 
     def __call__(self, identity: Float[np.ndarray, "N S"], expression: Float[np.ndarray, "N E"]) -> np.ndarray:
         """(N, L, 3) mm."""
-        return self.mean + np.tensordot(identity, self.identity, (1, 2)) + np.tensordot(expression, self.expression, (1, 2))
+        return (
+            self.mean
+            + np.tensordot(identity, self.identity, (1, 2))
+            + np.tensordot(expression, self.expression, (1, 2))
+        )
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -150,7 +154,7 @@ def fit_cameras(points: Float[np.ndarray, "N L 3"], measured: Measured, rounds: 
 
 
 def perspective_from_weak(camera: WeakPerspective, focal: Float[np.ndarray, " N"]) -> Perspective:
-    """The pinhole camera with this focal length (px) that agrees at the model's origin; principal point in the middle."""
+    """The pinhole camera with this focal length (px) that agrees at the model's origin; the centre is the photo's."""
     depth = focal / camera.scale
     center = np.broadcast_to(np.array(camera.size, np.float64) / 2, camera.translation.shape).copy()
     aside = (camera.translation - center) / camera.scale[..., None]
@@ -189,7 +193,9 @@ class _State:
         return p.identity * (identity**2).sum(1) + p.network * self.count * ((identity - self.anchor) ** 2).sum(1)
 
     def objective_per_photo(self) -> np.ndarray:
-        distance = np.linalg.norm(self.measured.landmarks - self.camera.project(self.points()), axis=2) / self.measured.sigma
+        distance = (
+            np.linalg.norm(self.measured.landmarks - self.camera.project(self.points()), axis=2) / self.measured.sigma
+        )
         h = self.priors.huber
         data = np.where(distance <= h, distance**2, 2 * h * distance - h**2).sum(1)
         return data + self.priors.expression * ((self.expression - self.measured.expression) ** 2).sum(1)

@@ -6,8 +6,16 @@ from jaxtyping import Float, Int
 from sameface.arrays import Array, namespace
 
 __all__ = [
-    "align", "apply_affine", "barycentric", "rotation_from_axis_angle", "rotation_from_6d", "rotation_from_euler",
-    "euler_from_rotation", "nearest_rotation", "similarity_2d", "vertex_normals",
+    "align",
+    "apply_affine",
+    "barycentric",
+    "euler_from_rotation",
+    "nearest_rotation",
+    "rotation_from_6d",
+    "rotation_from_axis_angle",
+    "rotation_from_euler",
+    "similarity_2d",
+    "vertex_normals",
 ]  # fmt: skip
 
 

@@ -54,7 +54,9 @@ def points_of(predictor: Predictor) -> Points:
     model = default()
     if predictor.description["morphable"] != model.name:
         wanted = predictor.description["morphable"]
-        raise ValueError(f"{predictor.name} was trained for the model {wanted!r}, but this package ships {model.name!r}")
+        raise ValueError(
+            f"{predictor.name} was trained for the model {wanted!r}, but this package ships {model.name!r}"
+        )
     ids = np.array(predictor.description["point_ids"])
     return Points.of(model, model.extra["mediapipe_faces"][ids], model.extra["mediapipe_weights"][ids])
 
@@ -62,9 +64,15 @@ def points_of(predictor: Predictor) -> Points:
 def _nothing(photo: Photo, faces: Faces, side: np.ndarray, min_score: float) -> str:
     where = f"no face in {photo.name} ({photo.size[0]}×{photo.size[1]})"
     if len(side):
-        return f"{where}; the largest found is {side.max():.0f} px, below {SMALLEST_FACE:.0f}. Crop closer or enlarge it"
+        return (
+            f"{where}; the largest found is {side.max():.0f} px, below {SMALLEST_FACE:.0f}. Crop closer or enlarge it"
+        )
     candidates = detect(photo.pixels, min_score=0.05)
-    best = f"the best candidate scored {candidates.scores.max():.2f}, below {min_score:.2f}" if len(candidates) else "not even a candidate"
+    best = (
+        f"the best candidate scored {candidates.scores.max():.2f}, below {min_score:.2f}"
+        if len(candidates)
+        else "not even a candidate"
+    )
     return f"{where}; {best}. Crop closer, or lower min_score"
 
 
@@ -128,9 +136,7 @@ def _picture(
     far = np.clip(np.ceil((low + high) / 2 + half), corner + 1, [width, height]).astype(int)
     shrink = min(1.0, PICTURE_SIDE / float((far - corner).max()))
     affine = np.array([[shrink, 0, -shrink * corner[0]], [0, shrink, -shrink * corner[1]]])
-    size = tuple(max(1, int(round(v))) for v in (far - corner) * shrink)
+    size = tuple(max(1, round(v)) for v in (far - corner) * shrink)
     if shrink == 1:
         return pixels[corner[1] : far[1], corner[0] : far[0]].copy(), affine
     return image.crop(pixels, affine, (size[0], size[1])), affine
-
-

@@ -1,4 +1,4 @@
-"""From a face in a photo to what a network says of it: the upright square crop, and ONNX files that describe themselves."""
+"""From a face in a photo to what a network says of it: the upright crop, and ONNX files that describe themselves."""
 
 import json
 from dataclasses import dataclass
@@ -98,7 +98,9 @@ class Predictor:
     def __call__(self, crops: UInt8[np.ndarray, "B H W 3"]) -> dict[str, np.ndarray]:
         """The network's outputs for RGB crops of `size` px, by name."""
         if crops.ndim != 4 or crops.shape[1:] != (self.size, self.size, 3) or crops.dtype != np.uint8:
-            raise ValueError(f"{self.name} takes (B, {self.size}, {self.size}, 3) uint8, but got {crops.shape} {crops.dtype}")
+            raise ValueError(
+                f"{self.name} takes (B, {self.size}, {self.size}, 3) uint8, but got {crops.shape} {crops.dtype}"
+            )
         batch = np.ascontiguousarray(crops.transpose(0, 3, 1, 2)).astype(np.float32) / 255
         names = [output.name for output in self._session.get_outputs()]
         return dict(zip(names, self._session.run(names, {self._session.get_inputs()[0].name: batch}), strict=True))
@@ -112,10 +114,10 @@ def load(name: str = "default") -> Predictor:
     path = Path(name) if name.endswith(".onnx") else Path(__file__).parent / "assets" / f"{name}.onnx"
     if not path.is_file():
         known = sorted(p.stem for p in (Path(__file__).parent / "assets").glob("*.onnx") if p.stem != "detect")
-        raise AssetMissing(f"there is no network {name!r}; there are: {', '.join(known)} (or the path of your own .onnx)")
+        raise AssetMissing(
+            f"there is no network {name!r}; there are: {', '.join(known)} (or the path of your own .onnx)"
+        )
     path = path.resolve()
     if path not in _LOADED:
         _LOADED[path] = Predictor(path)
     return _LOADED[path]
-
-

@@ -63,7 +63,9 @@ def reconstruct(
         if number <= len(faces):
             chosen.append(faces[number - 1])
         else:
-            problems.append((faces[0].photo, "NoFaceFound", f"{faces[0].photo} has {len(faces)} faces, no face {number}"))
+            problems.append(
+                (faces[0].photo, "NoFaceFound", f"{faces[0].photo} has {len(faces)} faces, no face {number}")
+            )
     if not chosen:
         raise _first_error(problems)
     return join(chosen, predictor=predictor, iris=iris, ipd=ipd, priors=priors, problems=tuple(problems))
@@ -76,7 +78,7 @@ def look(
     min_score: float = 0.5,
     progress: Callable[[str], Any] | None = None,
 ) -> Looked:
-    """Every face of every photo, the largest first; problems are collected, never raised. Photos are read one by one."""
+    """Every face of every photo, the largest first; problems are collected, not raised. Photos are read one by one."""
     network = load(predictor)
     faces, problems, seen_names = [], [], set()
     for number, source in enumerate(photos):
@@ -226,7 +228,7 @@ def _picked(camera: Camera, index: Any) -> Camera:
 def _consistent(
     seen: Sequence[Observation], alone: Fit, model: MorphableModel
 ) -> tuple[list[int], list[tuple[str, str, str]]]:
-    """Leave out, worst first, photos whose own shape is far from the mean shape of the others (three photos or more)."""
+    """Leave out, worst first, photos whose own shape is far from the others' mean shape (three photos or more)."""
     keep, dropped = list(range(len(seen))), []
     region = model.regions["face"]
     basis = model.identity_basis[region].reshape(-1, model.n_identity)
@@ -238,7 +240,8 @@ def _consistent(
         worst = int(distance.argmax())
         if distance[worst] <= max(FARTHEST, 2.5 * float(np.median(distance))):
             break
-        text = f"its shape is {distance[worst]:.1f} mm from the other photos': another person, or a face hidden or distorted"
+        how_far = f"its shape is {distance[worst]:.1f} mm from the other photos'"
+        text = f"{how_far}: another person, or a face hidden or distorted"
         dropped.append((seen[keep.pop(worst)].photo, "Disagrees", text))
     return keep, dropped
 
@@ -269,14 +272,21 @@ def _weak(camera: Perspective) -> WeakPerspective:
 
 
 def _scale(
-    views: Sequence[View], identity: np.ndarray, model: MorphableModel, network: Predictor, iris: bool, ipd: float | None
+    views: Sequence[View],
+    identity: np.ndarray,
+    model: MorphableModel,
+    network: Predictor,
+    iris: bool,
+    ipd: float | None,
 ) -> tuple[float, str]:
     """True mm per model mm, and what that rests on."""
     if iris and ipd is not None:
         raise ValueError("give either iris or ipd, not both: each sets the scale")
     ids = list(network.description["point_ids"])
     if ipd is not None:
-        pupils = points_of(network)(identity[None], np.zeros((1, model.n_expression)))[0][[ids.index(468), ids.index(473)]]
+        pupils = points_of(network)(identity[None], np.zeros((1, model.n_expression)))[0][
+            [ids.index(468), ids.index(473)]
+        ]
         return ipd / float(np.linalg.norm(pupils[0] - pupils[1])), f"pupil distance {ipd:g} mm"
     if iris:
         found = [one for view in views for one in _irises(view, ids)]

@@ -2,8 +2,9 @@
 
 Size, licences: crops of FairFace (CC BY 4.0), CelebA, AFLW, Helen, LFPW, AFW, PINS (research). Layout: a folder of
 .parquet files with the columns `image` (WebP), `landmarks` (164 MediaPipe points, px; ids in the file metadata
-`landmark_ids`), `params62` (3DDFA_V2's answer), `agree62`, `landmarks68` or null, `person` or null, `embedding`, `split`.
-Landmarks are pseudo-labels except `landmarks68`. Rows whose two labellings disagree by more than 8 % are left out.
+`landmark_ids`), `params62` (3DDFA_V2's answer), `agree62`, `landmarks68` or null, `person` or null, `embedding` and
+`split`. Landmarks are pseudo-labels except `landmarks68`. Rows whose two labellings disagree by more than 8 % are left
+out.
 """
 
 import json
@@ -145,8 +146,8 @@ def sample(root: Path) -> None:
                 matrix[:, :3] = 5e-4 * np.array([1.0, -1.0, -1.0])[:, None] * rotation
                 embedding = rng.normal(size=128)
                 rows.append({
-                    "image": cv2.imencode(".webp", picture)[1].tobytes(), "source": "sample", "name": f"{split}-{person}-{k}",
-                    "person": person, "split": split, "size": SIDE,
+                    "image": cv2.imencode(".webp", picture)[1].tobytes(), "source": "sample",
+                    "name": f"{split}-{person}-{k}", "person": person, "split": split, "size": SIDE,
                     "landmarks": rng.uniform(30, 130, 328).astype(np.float16),
                     "params62": np.append(matrix.reshape(-1), np.zeros(50)).astype(np.float32),
                     "agree62": 0.01, "embedding": (embedding / np.linalg.norm(embedding)).astype(np.float16),

@@ -130,7 +130,9 @@ class Method(nn.Module):
 
     def project(self, which: str, output: dict[str, Tensor]) -> Float[Tensor, "B L 2"]:
         """The model's `dense`, `ibug` or `contour` points in crop units."""
-        mean, identity, expression = (getattr(self, f"{which}_{p}") for p in ("mean", "identity_basis", "expression_basis"))
+        mean, identity, expression = (
+            getattr(self, f"{which}_{p}") for p in ("mean", "identity_basis", "expression_basis")
+        )
         points = mean + torch.einsum("lcs,bs->blc", identity, output["identity"])
         points = points + torch.einsum("lce,be->blc", expression, output["expression"])
         seen = points @ output["rotation"].transpose(1, 2)[:, :, :2]
@@ -171,7 +173,7 @@ class Method(nn.Module):
         return 0.01 + 0.99 * 0.5 * (1 + np.cos(np.pi * (progress - 0.03) / 0.97))
 
     def sample(self, data: Any, index: int, rng: np.random.Generator, train: bool) -> dict[str, np.ndarray]:
-        """One augmented crop: `images` (size, size, 3) uint8, `landmarks`, `landmarks68` in crop units, `visible` (L,)."""
+        """One augmented crop: `images` (size, size, 3) uint8, landmarks of both kinds in crop units, `visible` (L,)."""
         item = data[index]
         points, rotation = item[LANDMARKS].astype(np.float64), item["rotation"]
         affine = affine_from_landmarks(points, points[self.five], self.config.size)
@@ -306,25 +308,25 @@ def _convolution(inputs: int, outputs: int, stride: int) -> nn.Module:
 # ── points ─────────────────────────────────────────────────────────────────────────────────────────────────
 
 POINT_IDS: tuple[int, ...] = (
-    0, 2, 4, 5, 9, 10, 13, 14, 17, 21, 33, 34, 35, 37, 39, 50, 54, 58, 61, 63, 66, 67, 68, 69, 70, 71, 75, 78, 82, 84, 87,
-    93, 97, 101, 103, 104, 105, 107, 108, 109, 116, 118, 123, 126, 127, 132, 133, 135, 136, 137, 138, 139, 144, 147, 148,
-    149, 150, 151, 152, 153, 158, 160, 162, 168, 172, 176, 177, 181, 187, 188, 192, 197, 199, 201, 202, 203, 205, 211, 214,
-    215, 216, 227, 234, 236, 251, 263, 264, 265, 267, 269, 280, 284, 288, 291, 293, 296, 297, 298, 299, 300, 301, 305, 308,
-    312, 314, 317, 323, 326, 330, 332, 333, 334, 336, 337, 338, 345, 347, 352, 355, 356, 361, 362, 364, 365, 366, 367, 368,
-    373, 376, 377, 378, 379, 380, 385, 387, 389, 397, 400, 401, 405, 411, 412, 416, 421, 422, 423, 425, 431, 434, 435, 436,
-    447, 454, 456, 468, 469, 470, 471, 472, 473, 474, 475, 476, 477,
+    0, 2, 4, 5, 9, 10, 13, 14, 17, 21, 33, 34, 35, 37, 39, 50, 54, 58, 61, 63, 66, 67, 68, 69, 70, 71, 75, 78, 82, 84,
+    87, 93, 97, 101, 103, 104, 105, 107, 108, 109, 116, 118, 123, 126, 127, 132, 133, 135, 136, 137, 138, 139, 144,
+    147, 148, 149, 150, 151, 152, 153, 158, 160, 162, 168, 172, 176, 177, 181, 187, 188, 192, 197, 199, 201, 202, 203,
+    205, 211, 214, 215, 216, 227, 234, 236, 251, 263, 264, 265, 267, 269, 280, 284, 288, 291, 293, 296, 297, 298, 299,
+    300, 301, 305, 308, 312, 314, 317, 323, 326, 330, 332, 333, 334, 336, 337, 338, 345, 347, 352, 355, 356, 361, 362,
+    364, 365, 366, 367, 368, 373, 376, 377, 378, 379, 380, 385, 387, 389, 397, 400, 401, 405, 411, 412, 416, 421, 422,
+    423, 425, 431, 434, 435, 436, 447, 454, 456, 468, 469, 470, 471, 472, 473, 474, 475, 476, 477,
 )  # fmt: skip
 """MediaPipe's number of each dense point, in the order of the face table"""
 
 OVAL = frozenset((
-    10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377, 152, 148, 176, 149, 150, 136,
-    172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109,
+    10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377, 152, 148, 176, 149, 150,
+    136, 172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109,
 ))  # fmt: skip
 """MediaPipe's face outline: it follows the silhouette rather than a point of the skin"""
 
 IBUG_FLIPPED = np.array([
-    *range(16, -1, -1), *range(26, 16, -1), 27, 28, 29, 30, 35, 34, 33, 32, 31, 45, 44, 43, 42, 47, 46, 39, 38, 37, 36, 41,
-    40, 54, 53, 52, 51, 50, 49, 48, 59, 58, 57, 56, 55, 64, 63, 62, 61, 60, 67, 66, 65,
+    *range(16, -1, -1), *range(26, 16, -1), 27, 28, 29, 30, 35, 34, 33, 32, 31, 45, 44, 43, 42, 47, 46, 39, 38, 37, 36,
+    41, 40, 54, 53, 52, 51, 50, 49, 48, 59, 58, 57, 56, 55, 64, 63, 62, 61, 60, 67, 66, 65,
 ])  # fmt: skip
 """the iBUG point on the other side of the face"""
 
@@ -407,7 +409,9 @@ def _occlude(out: np.ndarray, rng: np.random.Generator) -> None:
     if rng.random() < 0.5:
         cv2.rectangle(mask, (x, y), (x + int(w), y + int(h)), 1, -1)
     else:
-        cv2.ellipse(mask, (x + int(w) // 2, y + int(h) // 2), (int(w) // 2, int(h) // 2), rng.uniform(0, 180), 0, 360, 1, -1)
+        cv2.ellipse(
+            mask, (x + int(w) // 2, y + int(h) // 2), (int(w) // 2, int(h) // 2), rng.uniform(0, 180), 0, 360, 1, -1
+        )
     kind = rng.random()
     if kind < 0.5:
         paint = np.broadcast_to(rng.integers(0, 256, 3, dtype=np.uint8), out.shape)
@@ -418,5 +422,3 @@ def _occlude(out: np.ndarray, rng: np.random.Generator) -> None:
         paint = rng.integers(0, 256, out.shape, dtype=np.uint8)
     where = mask.astype(bool)
     out[where] = paint[where]
-
-

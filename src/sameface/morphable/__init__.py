@@ -96,7 +96,9 @@ class MorphableModel(Record):
             out = out + expression @ basis[self.n_identity :]
         return out.reshape(*out.shape[:-1], -1, 3).astype(np.float32)
 
-    def landmarks(self, vertices: Float[np.ndarray, "*b V 3"], *, contour: bool = False) -> Float[np.ndarray, "*b 68 3"]:
+    def landmarks(
+        self, vertices: Float[np.ndarray, "*b V 3"], *, contour: bool = False
+    ) -> Float[np.ndarray, "*b 68 3"]:
         """The 68 iBUG points of a mesh of this topology, mm; `contour` takes the outline variant of the jaw."""
         faces, weights = self.landmark_faces, self.landmark_weights
         if contour:

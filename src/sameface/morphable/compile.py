@@ -1,4 +1,4 @@
-"""Our default model, made from the ICT head: crop, resample, close, unwrap, and a PCA that is orthonormal on what is left.
+"""Our default model, made from the ICT head: crop, resample, close, unwrap; modes orthonormal on what is left.
 
 Reading order: `compile_model` is the recipe; each step below it is one function.
 """
@@ -40,7 +40,7 @@ class _Topology:
 
 
 def compile_model(source: Path) -> MorphableModel:
-    """The shipped model from the ICT npz: about 7,000 vertices, 80 identity modes, 51 ARKit expressions, one UV atlas."""
+    """The shipped model from the ICT npz: 7,000 vertices, 80 identity modes, 51 ARKit expressions, one UV atlas."""
     head = ict.load(source)
     topology = _resample(head)
     made = topology.weights
@@ -115,7 +115,7 @@ def _crop_field(head: MorphableModel) -> np.ndarray:
 
 
 def _place(head: MorphableModel):
-    """The embedding in which edge lengths are evened: jaw open (so lips cannot touch), eyes, lips and nostrils larger."""
+    """The embedding in which edge lengths are evened: jaw open (lips cannot touch), eyes, lips and nostrils larger."""
     opened = head.mean + 0.6 * head.expression_basis[:, :, head.expression_names.index("jawOpen")]
     points = head.landmarks(opened)
     lenses = ((points[42:48].mean(0), 1.7, 38.0), (points[48:60].mean(0), 1.5, 55.0), (points[35], 1.4, 35.0))
@@ -142,7 +142,8 @@ def _resample(head: MorphableModel) -> _Topology:
     weights, faces = split_long_edges(weights, faces, place, LONGEST_EDGE)
     fixed = np.zeros(weights.shape[0], bool)
     for at, corner in ((head.landmark_faces, head.landmark_weights), (head.contour_faces, head.contour_weights)):
-        assert at is not None and corner is not None
+        assert at is not None
+        assert corner is not None
         fixed[head.faces[at][np.arange(len(at)), corner.argmax(1)]] = True
     fixed |= _corners(weights @ head.mean, faces)
     where = place(weights)
@@ -157,7 +158,9 @@ def _corners(points: np.ndarray, faces: np.ndarray) -> np.ndarray:
     for loop in boundary_loops(faces):
         at = points[loop]
         before, after = at - np.roll(at, 1, 0), np.roll(at, -1, 0) - at
-        cosine = (before * after).sum(1) / np.maximum(np.linalg.norm(before, axis=1) * np.linalg.norm(after, axis=1), 1e-9)
+        cosine = (before * after).sum(1) / np.maximum(
+            np.linalg.norm(before, axis=1) * np.linalg.norm(after, axis=1), 1e-9
+        )
         out[np.array(loop)[cosine < np.cos(np.radians(40))]] = True
     return out
 
@@ -255,7 +258,9 @@ def _regions(head: MorphableModel, topology: _Topology, mean: np.ndarray) -> dic
     """Named vertex sets; `face` (no ears, scalp, neck, insides) is where shape distances are measured."""
     x, y, z = mean.T
     eyeballs = topology.eyeball > 0
-    sockets = _most(topology, head.regions["mouth_socket"] | head.regions["eye_socket_left"] | head.regions["eye_socket_right"])
+    sockets = _most(
+        topology, head.regions["mouth_socket"] | head.regions["eye_socket_left"] | head.regions["eye_socket_right"]
+    )
     face = _most(topology, head.regions["narrow_face"]) & ~sockets & ~eyeballs
     skin = ~sockets & ~eyeballs
     points = head.landmarks(head.mean)
@@ -281,7 +286,8 @@ def _regions(head: MorphableModel, topology: _Topology, mean: np.ndarray) -> dic
 
 def _with_points(model: MorphableModel, head: MorphableModel, topology: _Topology) -> MorphableModel:
     """Landmarks (both jaws) and MediaPipe's points, placed on the new surface."""
-    assert head.contour_faces is not None and head.contour_weights is not None
+    assert head.contour_faces is not None
+    assert head.contour_weights is not None
     weights = topology.weights.tocsc()
 
     def vertex(faces: np.ndarray, corner_weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -293,8 +299,8 @@ def _with_points(model: MorphableModel, head: MorphableModel, topology: _Topolog
     contour, contour_weights = vertex(head.contour_faces, head.contour_weights)
     extra = dict(zip(("mediapipe_faces", "mediapipe_weights"), _mediapipe(model, head, topology), strict=True))
     return replace(
-        model, landmark_faces=on_face, landmark_weights=on_weights, contour_faces=contour, contour_weights=contour_weights,
-        extra=extra,
+        model, landmark_faces=on_face, landmark_weights=on_weights,
+        contour_faces=contour, contour_weights=contour_weights, extra=extra,
     )  # fmt: skip
 
 
@@ -357,7 +363,7 @@ def report(model: MorphableModel, source: Path, faces: int = 200) -> dict[str, f
     head = ict.load(source)
     topology = _resample(head)
     inside = (_crop_field(head) > 1.0) & (head.regions["face"] | head.regions["head_neck"])
-    basis, kept = orthonormal_modes(_through(topology.weights, head.identity_basis), model.mean, model.n_identity)
+    _, kept = orthonormal_modes(_through(topology.weights, head.identity_basis), model.mean, model.n_identity)
     flat = model.identity_basis.reshape(-1, model.n_identity).astype(np.float64)
     unit = flat / np.linalg.norm(flat, axis=0)
     rng = np.random.default_rng(0)

@@ -77,7 +77,9 @@ class _Mesh:
                 self.around[v].add(index)
 
     def edges(self) -> list[tuple[int, int]]:
-        return sorted({(min(a, b), max(a, b)) for f in self.faces.values() for a, b in zip(f, f[1:] + f[:1], strict=True)})
+        return sorted(
+            {(min(a, b), max(a, b)) for f in self.faces.values() for a, b in zip(f, f[1:] + f[:1], strict=True)}
+        )
 
     def length(self, a: int, b: int) -> float:
         return float(np.linalg.norm(self.points[a] - self.points[b]))

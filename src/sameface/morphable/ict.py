@@ -54,7 +54,10 @@ def load(path: Path) -> MorphableModel:
             contour_weights=contour_weights,
             mirror=_mirror(source["mean"]),
             regions=regions | {"narrow_face": np.arange(n) < NARROW_FACE},
-            extra={"mediapipe_corners": source["mediapipe468_triangles"], "mediapipe_weights": source["mediapipe468_weights"]},
+            extra={
+                "mediapipe_corners": source["mediapipe468_triangles"],
+                "mediapipe_weights": source["mediapipe468_weights"],
+            },
         )
     except (KeyError, IndexError, OSError, ValueError) as error:
         raise BadModel(f"{path} is not the ICT-FaceKit Light npz: {error!r}") from None
