@@ -94,12 +94,13 @@ class Reconstruction(Record):
         return picture.overlay(v.seen.picture, mesh, self.model.faces, camera, landmarks=points)
 
     def save(self, path: str | os.PathLike[str], *, view: int | None = None) -> Path:
-        """Write one file by its suffix: .obj .ply .glb (textured, with ARKit blendshapes) .npz .json.
+        """Write one file by its suffix: .obj .ply .glb (textured, with ARKit blendshapes) .npz .json .html (a report).
 
         `view` takes the face as in that photo instead of the neutral one. Raises BadOutput when it cannot be written.
         """
         path = Path(path)
-        writers = {".obj": self._obj, ".ply": self._ply, ".glb": self._glb, ".npz": self._npz, ".json": self._json}
+        writers = {".obj": self._obj, ".ply": self._ply, ".glb": self._glb, ".npz": self._npz, ".json": self._json,
+                   ".html": self._html}  # fmt: skip
         if path.suffix.lower() not in writers:
             raise ValueError(f"{path.name}: a reconstruction is saved as {', '.join(writers)}, not {path.suffix!r}")
         writers[path.suffix.lower()](path, view)
@@ -141,6 +142,11 @@ class Reconstruction(Record):
 
     def _json(self, path: Path, view: int | None) -> None:
         mesh_io.write_file(path, (json.dumps(self.as_json(), indent=1) + "\n").encode())
+
+    def _html(self, path: Path, view: int | None) -> None:
+        from sameface.report import write_report
+
+        write_report(self, path)
 
     def as_json(self) -> dict[str, Any]:
         """What result.json holds; every key is explained in docs/result.md."""

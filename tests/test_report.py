@@ -1,0 +1,203 @@
+"""The report page: one file that needs nothing, says what result.json says, and lets no file name become markup."""
+
+import base64
+import json
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import cv2
+import numpy as np
+import pytest
+
+from sameface.camera import WeakPerspective
+from sameface.errors import BadOutput
+from sameface.face import Observation
+from sameface.geometry import rotation_from_euler
+from sameface.report import clay, write_report
+from sameface.result import Reconstruction, View
+
+EVIL = "<script>alert(1)</script>.jpg"
+
+
+def view(model, photo: str, yaw: float, expression: list[float]) -> View:
+    """One photo of the tiny model, 160 × 180 px, as if it had been fitted."""
+    rotation = rotation_from_euler(np.array(0.05), np.array(yaw), np.array(-0.1))
+    camera = WeakPerspective(rotation, np.array([80.0, 90.0]), np.array(1.0), (160, 180))
+    weights = np.array(expression, float)
+    identity = np.full(model.n_identity, 0.1 + yaw)
+    pixels = np.full((180, 160, 3), (190, 150, 130), np.uint8)
+    pixels[:, :80] -= 30
+    points = camera.project(model.landmarks(model.vertices(identity, weights)).astype(np.float64))
+    seen = Observation(
+        photo=photo, size=(160, 180), focal=None, box=np.array([20.0, 20, 140, 160]), score=0.93, landmarks=points,
+        sigma=np.ones(68), identity=identity, expression=weights, camera=camera, quality=0.71, picture=pixels,
+        to_picture=np.eye(2, 3),
+    )  # fmt: skip
+    return View(
+        seen=seen, camera=camera, expression=weights, landmarks=points, residual=0.0123, identity_alone=identity,
+        disagreement=1.234 + yaw,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def answer(tiny_model) -> Reconstruction:
+    views = (
+        view(tiny_model, EVIL, 0.0, [0.5, 0.25, 0.35, 0.0]),
+        view(tiny_model, 'holiday/"quoted" & late.jpg', 0.3, [0, 0, 0, 0]),
+    )
+    return Reconstruction(
+        identity=np.full(tiny_model.n_identity, 0.4), views=views, model=tiny_model, predictor="tiny@1", scale=1.02,
+        scale_from="pupil distance 62 mm", dropped=((EVIL.upper(), "NoFaceFound", "no <b>face</b> in it"),),
+        notes=("one note <i>",),
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def bare(answer) -> Reconstruction:
+    """One photo, and a model without texture coordinates."""
+    return replace(answer, views=answer.views[:1], model=replace(answer.model, uv=None), dropped=(), notes=())
+
+
+@pytest.fixture(scope="module")
+def page(answer, tmp_path_factory) -> str:
+    return write_report(answer, tmp_path_factory.mktemp("report") / "report.html").read_text(encoding="utf-8")
+
+
+class Outline(HTMLParser):
+    """Tags, attributes and text of a page; fails on tags that do not nest."""
+
+    EMPTY = frozenset({"meta", "img", "input", "br", "link"})
+
+    def __init__(self, page: str):
+        super().__init__(convert_charrefs=True)
+        self.open: list[str] = []
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text: dict[str, str] = {}
+        self.feed(page)
+        self.close()
+        assert not self.open
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        if tag not in self.EMPTY:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag, f"</{tag}> closes something else"
+
+    def handle_data(self, data):
+        self.text[self.open[-1] if self.open else ""] = self.text.get(self.open[-1] if self.open else "", "") + data
+
+
+def embedded(page: str, name: str) -> dict:
+    return json.loads(re.search(rf'<script type="application/json" id="{name}">(.*?)</script>', page, re.S)[1])
+
+
+def decoded(text: str, kind: str) -> np.ndarray:
+    return np.frombuffer(base64.b64decode(text), kind)
+
+
+def test_the_page_nests_and_refers_to_nothing_outside(page):
+    outline = Outline(page)
+    assert "://" not in page
+    assert not {tag for tag, _ in outline.tags} & {"link", "iframe", "object", "embed", "base", "form"}
+    for _, attributes in outline.tags:
+        for key in ("src", "href", "srcset", "action"):
+            assert attributes.get(key, "data:image/jpeg;base64,").startswith("data:image/jpeg;base64,")
+    assert not re.search(r"@import|url\(", page)
+    assert "{{" not in page
+    policy = next(a["content"] for _, a in outline.tags if a.get("http-equiv") == "Content-Security-Policy")
+    assert policy.startswith("default-src 'none'; img-src data:;")
+
+
+def test_names_of_photos_stay_text(page):
+    outline = Outline(page)
+    assert sum(tag == "script" for tag, _ in outline.tags) == 3  # two of data, one of ours
+    assert "b" not in {parent for parent in outline.text if "alert" in outline.text[parent]}
+    assert "alert(1)</script>" not in page.replace("&lt;/script&gt;", "")
+    assert outline.text["h3"].count("script>.jpg") == 1
+    assert "no <b>face</b> in it" in outline.text["td"]
+    assert embedded(page, "face")["photos"][0]["name"] == EVIL
+
+
+def test_it_says_what_result_json_says(answer, page):
+    numbers = answer.as_json()
+    assert embedded(page, "result") == numbers
+    assert f"{numbers['disagreement_mm']:.2f} mm" in page
+    assert "pupil distance 62 mm" in page
+    assert "1.0200" in page
+    for one in numbers["views"]:
+        assert f"{one['disagreement_mm']:.2f} mm" in page
+        assert f"{one['quality']:.2f}" in page
+    assert "17° right, 3° down, 6° tilted left" in page
+    assert "jawOpen 0.50, mouthSmile 0.30" in page
+    assert "none to speak of" in page
+    assert "2 of 3" in page
+
+
+def test_the_mesh_in_the_page_is_the_mesh(answer, page):
+    face, model = embedded(page, "face"), answer.model
+    positions = decoded(face["positions"], "<i2").reshape(-1, 3) * face["step"]
+    assert np.abs(positions - answer.vertices()).max() < 0.02
+    np.testing.assert_array_equal(decoded(face["faces"], "<u4").reshape(-1, 3), model.faces)
+    assert np.abs(decoded(face["uv"], "<u2").reshape(-1, 2) / 65535 - model.uv).max() < 1e-4
+    ends = np.cumsum(face["counts"])
+    moved, deltas = decoded(face["moved"], "<u2"), decoded(face["deltas"], "<i2").reshape(-1, 3) * face["morph_step"]
+    for k, (end, count) in enumerate(zip(ends, face["counts"], strict=True)):
+        offsets = np.zeros((model.n_vertices, 3))
+        offsets[moved[end - count : end]] = deltas[end - count : end]
+        assert np.abs(offsets - answer.scale * model.expression_basis[:, :, k]).max() < 0.02
+    texture = cv2.imdecode(decoded(face["texture"].partition(",")[2], np.uint8), cv2.IMREAD_COLOR_RGB)
+    assert np.abs(texture.astype(int) - answer.texture).mean() < 4
+
+
+def test_where_the_photos_disagree_is_embedded(answer, page):
+    alone = np.stack([answer.model.vertices(v.identity_alone) for v in answer.views])
+    apart = np.linalg.norm(alone - answer.model.vertices(answer.identity), axis=2)
+    expected = np.sqrt((apart**2).mean(0))
+    np.testing.assert_allclose(decoded(embedded(page, "face")["disagreement"], "<u2") / 1000, expected, atol=1e-3)
+
+
+def test_one_photo_and_a_model_without_texture_coordinates(bare, tmp_path):
+    page = bare.save(tmp_path / "one.html").read_text(encoding="utf-8")
+    Outline(page)
+    face = embedded(page, "face")
+    assert not {"uv", "texture", "disagreement"} & face.keys()
+    assert "A face from one photo" in page
+    assert "one photo only" in page
+    assert "Photos left out" not in page
+    assert page.count("<figure>") == 3
+
+
+def test_the_average_head_is_not_called_a_measurement(bare, tmp_path):
+    page = write_report(replace(bare, scale=1.0, scale_from="average head"), tmp_path / "a.html").read_text()
+    assert "those of an average head" in page
+
+
+def test_clay_eyes_look_somewhere():
+    from sameface.morphable import default
+
+    model = default()
+    colours = clay(model)
+    assert {tuple(c) for c in colours[model.regions["eyeballs"]].tolist()} == {(226, 223, 219), (128, 118, 112)}
+    assert len({tuple(c) for c in colours[model.regions["skin"]].tolist()}) == 1
+    assert (colours[model.mirror] == colours).all()
+
+
+def test_a_page_of_the_shipped_model_is_small(tiny_model, tmp_path):
+    from sameface.morphable import default
+
+    model = default()
+    one = view(tiny_model, "a.jpg", 0.0, [0, 0, 0, 0])
+    camera = replace(one.camera, scale=np.array(0.6))
+    rest = {"identity_alone": np.zeros(model.n_identity), "expression": np.zeros(model.n_expression)}
+    answer = Reconstruction(
+        identity=np.zeros(model.n_identity), views=(replace(one, camera=camera, **rest),), model=model, predictor="none",
+    )  # fmt: skip
+    assert write_report(answer, tmp_path / "big.html").stat().st_size < 3e6
+
+
+def test_a_page_that_cannot_be_written_is_said(bare, tmp_path):
+    with pytest.raises(BadOutput, match=r"missing/report\.html cannot be written"):
+        write_report(bare, tmp_path / "missing" / "report.html")
