@@ -5,18 +5,20 @@ import json
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
-from sameface.camera import WeakPerspective
+from sameface.camera import Perspective, WeakPerspective
 from sameface.errors import BadOutput
 from sameface.face import Observation
 from sameface.geometry import rotation_from_euler
 from sameface.report import clay, write_report
 from sameface.result import Reconstruction, View
 
+DOCS = Path(__file__).parent.parent / "docs"
 EVIL = "<script>alert(1)</script>.jpg"
 
 
@@ -193,9 +195,38 @@ def test_a_page_of_the_shipped_model_is_small(tiny_model, tmp_path):
     camera = replace(one.camera, scale=np.array(0.6))
     rest = {"identity_alone": np.zeros(model.n_identity), "expression": np.zeros(model.n_expression)}
     answer = Reconstruction(
-        identity=np.zeros(model.n_identity), views=(replace(one, camera=camera, **rest),), model=model, predictor="none",
+        identity=np.zeros(model.n_identity), views=(replace(one, camera=camera, **rest),), model=model,
+        predictor="none",
     )  # fmt: skip
     assert write_report(answer, tmp_path / "big.html").stat().st_size < 3e6
+
+
+def keys(value) -> set[str]:
+    """Every key of nested JSON, except the names of expressions."""
+    if isinstance(value, list):
+        return set().union(*(keys(one) for one in value))
+    if not isinstance(value, dict):
+        return set()
+    return set(value).union(*(keys(one) for name, one in value.items() if name != "expression"))
+
+
+def test_the_documentation_explains_every_key(answer, tmp_path):
+    page = (DOCS / "result.md").read_text(encoding="utf-8")
+    perspective = Perspective(np.eye(3), np.array([0.0, 0, 500]), np.array(900.0), np.array([80.0, 90]), (160, 180))
+    both = (answer.views[0], replace(answer.views[1], camera=perspective))
+    missing = {key for key in keys(replace(answer, views=both).as_json()) if f"`{key}`" not in page}
+    assert not missing
+    answer.save(tmp_path / "face.npz")
+    assert not {key for key in np.load(tmp_path / "face.npz").files if f"`{key}`" not in page}
+
+
+def test_the_example_of_the_documentation_runs(answer, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    answer.save("result.json")
+    answer.save("face.npz")
+    (code,) = re.findall(r"^```python\n(.*?)^```", (DOCS / "result.md").read_text(encoding="utf-8"), re.S | re.M)
+    exec(compile(code, "result.md", "exec"), {})
+    assert capsys.readouterr().out.endswith("quality 0.71, 100% of the face lies inside the photo\n")
 
 
 def test_a_page_that_cannot_be_written_is_said(bare, tmp_path):

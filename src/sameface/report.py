@@ -103,7 +103,7 @@ def _face(answer: Reconstruction) -> dict[str, Any]:
 
 def clay(model: MorphableModel) -> UInt8[np.ndarray, "V 3"]:
     """sRGB of each vertex of a clay bust: one grey, but dark inside the mouth, and eyes that show where they look."""
-    colours = np.tile(np.uint8(picture.CLAY), (model.n_vertices, 1))
+    colours = np.tile(np.array(picture.CLAY, np.uint8), (model.n_vertices, 1))
     nowhere = np.zeros(model.n_vertices, bool)
     colours[model.regions.get("sockets", nowhere)] = MOUTH
     for side in (1, -1):

@@ -303,7 +303,7 @@ def _filled(
     colour: Float[np.ndarray, "T T 3"], known: Bool[np.ndarray, "T T"], atlas: _Atlas
 ) -> Float[np.ndarray, "T T 3"]:
     """Every texel: the unknown goes on smoothly from its surroundings, skin from skin; the mouth is dark inside."""
-    colour = np.where(atlas.throat[..., None], np.float32(INSIDE_OF_MOUTH), colour)
+    colour = np.where(atlas.throat[..., None], np.array(INSIDE_OF_MOUTH, np.float32), colour)
     known = known | atlas.throat
     out = _pushed_and_pulled(colour, known.astype(np.float32))
     skin = known & (atlas.bare | atlas.cheeks)
