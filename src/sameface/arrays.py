@@ -2,18 +2,13 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
-if TYPE_CHECKING:
-    import torch
-
-    Array = np.ndarray | torch.Tensor
-else:
-    Array = Any  # jaxtyping then checks shape and dtype of either kind
-
 __all__ = ["Array", "Record", "namespace"]
+
+Array = Any  # numpy or torch: jaxtyping checks shape and dtype of either; a union would make every caller say which
 
 Kind = TypeVar("Kind", bound="Record")  # not typing.Self: the tests' shape checker refuses that on methods
 

@@ -116,7 +116,7 @@ def _read(root: Path, split: str) -> tuple[dict[str, list], tuple[int, ...]]:
         if numbers is None:
             raise BadData(f"{file} does not say which landmarks it holds: its metadata lack landmark_ids")
         ids = json.loads(numbers)
-        good = pc.and_(pc.equal(table["split"], split), pc.less_equal(table["agree62"], LARGEST_DISAGREEMENT))
+        good = pc.and_(pc.equal(table["split"], split), pc.less_equal(table["agree62"], LARGEST_DISAGREEMENT))  # pyright: ignore[reportAttributeAccessIssue]
         tables.append(table.select([*COLUMNS, "size"]).filter(good).replace_schema_metadata(None))
     table = pa.concat_tables(tables, promote_options="permissive")
     if not table.num_rows:

@@ -141,7 +141,7 @@ class Method(nn.Module):
     def losses(self, batch: dict[str, Tensor], output: dict[str, Tensor]) -> dict[str, Tensor]:
         """The terms of the header, weighted."""
         c = self.config
-        weight = self.point_weight * batch["visible"]
+        weight = self.point_weight * batch["visible"]  # pyright: ignore[reportOperatorIssue]
         weight = weight / weight.mean()
         return {
             "model": c.model_weight * model_distance(self.project("dense", output), batch["landmarks"], weight),
@@ -385,8 +385,8 @@ def augmented(crop: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         _, code = cv2.imencode(".jpg", out, [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(15, 70))])
         out = cv2.imdecode(code, cv2.IMREAD_COLOR)
     for _ in range(int(rng.integers(1, 3)) if rng.random() < 0.3 else 0):
-        _occlude(out, rng)
-    return out
+        _occlude(out, rng)  # pyright: ignore[reportArgumentType]
+    return out  # pyright: ignore[reportReturnType]
 
 
 def _blurred(crop: np.ndarray, rng: np.random.Generator) -> np.ndarray:

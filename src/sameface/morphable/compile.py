@@ -97,7 +97,7 @@ def _symmetric_mean(head: MorphableModel) -> np.ndarray:
 
 
 def _through(made: csr_matrix, basis: np.ndarray) -> np.ndarray:
-    return (made @ basis.reshape(basis.shape[0], -1)).reshape(made.shape[0], 3, -1)
+    return (made @ basis.reshape(basis.shape[0], -1)).reshape(made.shape[0], 3, -1)  # pyright: ignore[reportOptionalSubscript]
 
 
 # ── topology ───────────────────────────────────────────────────────────────────────────────────────────────
@@ -136,11 +136,13 @@ def _resample(head: MorphableModel) -> _Topology:
     eyeballs = head.regions["eyeball_left"] | head.regions["eyeball_right"]
     left = (head.mean[head.faces][:, :, 0] > -1e-3).all(1)
     weights, faces = clip(
-        identity(len(head.mean), format="csr"), head.faces[left & ~eyeballs[head.faces].any(1)], _crop_field(head)
+        identity(len(head.mean), format="csr"),  # pyright: ignore[reportArgumentType]
+        head.faces[left & ~eyeballs[head.faces].any(1)],
+        _crop_field(head),
     )
     place = _place(head)
     weights, faces = split_long_edges(weights, faces, place, LONGEST_EDGE)
-    fixed = np.zeros(weights.shape[0], bool)
+    fixed = np.zeros(weights.shape[0], bool)  # pyright: ignore[reportOptionalSubscript]
     for at, corner in ((head.landmark_faces, head.landmark_weights), (head.contour_faces, head.contour_weights)):
         assert at is not None
         assert corner is not None
@@ -186,17 +188,17 @@ def _component(faces: np.ndarray, seed: int) -> np.ndarray:
     while True:
         grown = faces[reached[faces].any(1)]
         if reached[grown].all():
-            return reached[faces].all(1)
+            return reached[faces].all(1)  # pyright: ignore[reportReturnType]
         reached[grown] = True
 
 
 def _mirrored(head: MorphableModel, weights: csr_matrix, skin: np.ndarray, eye: np.ndarray) -> _Topology:
     used_skin, used_eye = np.unique(skin), np.unique(eye)
-    half = vstack([weights[used_skin], identity(len(head.mean), format="csr")[used_eye]]).tocsr()
+    half = vstack([weights[used_skin], identity(len(head.mean), format="csr")[used_eye]]).tocsr()  # pyright: ignore[reportIndexIssue]
     faces = np.concatenate([np.searchsorted(used_skin, skin), len(used_skin) + np.searchsorted(used_eye, eye)])
     assert head.mirror is not None
     flipped = half[:, head.mirror]
-    n = half.shape[0]
+    n = half.shape[0]  # pyright: ignore[reportOptionalSubscript]
     is_eye = np.arange(n) >= len(used_skin)
     centre = (np.abs((half @ head.mean)[:, 0]) < 1e-2) & ~is_eye
     half = half.multiply(np.where(centre, 0.5, 1.0)[:, None]) + flipped.multiply(np.where(centre, 0.5, 0.0)[:, None])
@@ -206,7 +208,7 @@ def _mirrored(head: MorphableModel, weights: csr_matrix, skin: np.ndarray, eye: 
     mirror = np.concatenate([other, np.flatnonzero(~centre)])
     eyeball = np.concatenate([is_eye.astype(int), 2 * is_eye[~centre].astype(int)])
     made = vstack([half, flipped[~centre]]).tocsr()
-    return _throat_closed(_Topology(made, both, mirror, eyeball), head)
+    return _throat_closed(_Topology(made, both, mirror, eyeball), head)  # pyright: ignore[reportArgumentType]
 
 
 def _throat_closed(topology: _Topology, head: MorphableModel) -> _Topology:
@@ -218,7 +220,7 @@ def _throat_closed(topology: _Topology, head: MorphableModel) -> _Topology:
     middle = csr_matrix(topology.weights[hole].mean(0))
     fan = np.array([[b, a, new] for a, b in zip(hole, [*hole[1:], hole[0]], strict=True)])
     return _Topology(
-        vstack([topology.weights, middle]).tocsr(),
+        vstack([topology.weights, middle]).tocsr(),  # pyright: ignore[reportArgumentType]
         np.concatenate([topology.faces, fan]).astype(np.int32),
         np.append(topology.mirror, new).astype(np.int32),
         np.append(topology.eyeball, 0),
@@ -336,18 +338,18 @@ def _closest(
     import igl
 
     _, at, closest = igl.point_mesh_squared_distance(points, vertices, faces.astype(np.int64))
-    a, b, c = (vertices[faces[at, k]] for k in range(3))
+    a, b, c = (vertices[faces[at, k]] for k in range(3))  # pyright: ignore[reportArgumentType, reportCallIssue]
     u, v, w = b - a, c - a, closest - a
     uu, uv, vv, wu, wv = (np.einsum("nk,nk->n", p, q) for p, q in ((u, u), (u, v), (v, v), (w, u), (w, v)))
     det = uu * vv - uv * uv
     second, third = (vv * wu - uv * wv) / det, (uu * wv - uv * wu) / det
     weights = np.clip(np.stack([1 - second - third, second, third], axis=1), 0, 1)
-    return at.astype(np.int64), weights / weights.sum(1, keepdims=True)  # igl's integers are C's long long
+    return at.astype(np.int64), weights / weights.sum(1, keepdims=True)  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def _centred(model: MorphableModel) -> MorphableModel:
     """The origin moved to the mean of the 68 landmarks (x stays: it is the plane of symmetry)."""
-    origin = model.landmarks(model.mean).mean(0) * np.float32([0, 1, 1])
+    origin = model.landmarks(model.mean).mean(0) * np.array([0, 1, 1], np.float32)
     return replace(model, mean=model.mean - origin)
 
 

@@ -62,7 +62,7 @@ def clip(
         else:
             extra.append((a, cut(a, b), cut(c, a)))
     kept.append(np.array(extra, faces.dtype).reshape(-1, 3))
-    return vstack([weights, *rows]).tocsr(), np.concatenate(kept)
+    return vstack([weights, *rows]).tocsr(), np.concatenate(kept)  # pyright: ignore[reportReturnType]
 
 
 class _Mesh:
@@ -117,7 +117,7 @@ def split_long_edges(
     heapq.heapify(queue)
 
     def row(v: int) -> csr_matrix:
-        return weights[v] if v < weights.shape[0] else rows[v - weights.shape[0]]
+        return weights[v] if v < weights.shape[0] else rows[v - weights.shape[0]]  # pyright: ignore[reportOptionalSubscript]
 
     while queue:
         _, a, b = heapq.heappop(queue)
@@ -125,7 +125,7 @@ def split_long_edges(
         if not shared:
             continue
         new = len(mesh.points)
-        rows.append(0.5 * (row(a) + row(b)))
+        rows.append(0.5 * (row(a) + row(b)))  # pyright: ignore[reportArgumentType]
         mesh.points.append(0.5 * (mesh.points[a] + mesh.points[b]))
         mesh.around.append(set())
         for index in sorted(shared):
@@ -135,7 +135,7 @@ def split_long_edges(
         for c in sorted(mesh.neighbours(new)):
             if mesh.length(new, c) > longest:
                 heapq.heappush(queue, (-mesh.length(new, c), min(new, c), max(new, c)))
-    return vstack([weights, *rows]).tocsr() if rows else weights, mesh.array()
+    return vstack([weights, *rows]).tocsr() if rows else weights, mesh.array()  # pyright: ignore[reportReturnType]
 
 
 def collapse_short_edges(

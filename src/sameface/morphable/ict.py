@@ -92,9 +92,10 @@ def _at_vertices(faces: np.ndarray, vertices: np.ndarray) -> tuple[np.ndarray, n
 
 def _mirror(mean: np.ndarray) -> np.ndarray:
     """The vertex nearest to each vertex's mirror image; the source's mean is symmetric to half a millimetre."""
-    from scipy.spatial import cKDTree
+    from scipy.spatial import KDTree
 
-    mirror = cKDTree(mean).query(mean * np.float32([-1, 1, 1]))[1].astype(np.int32)
+    nearest = KDTree(mean).query(mean * np.array([-1, 1, 1], np.float32))[1]
+    mirror = np.asarray(nearest, np.int32)
     if not (mirror[mirror] == np.arange(len(mean))).all():
         raise ValueError("the mean face is not symmetric, so no mirror map can be made")
     return mirror

@@ -86,7 +86,7 @@ def _solve(uv: np.ndarray, edges: np.ndarray, weights: np.ndarray, outer: list[i
     matrix = csr_matrix((weights[rows] / total[edges[rows, 0]], (edges[rows, 0], edges[rows, 1])), shape=(n, n))
     system = csr_matrix((np.ones(n), (np.arange(n), np.arange(n))), shape=(n, n)) - matrix
     fixed = np.where(free[:, None], 0.0, uv)
-    return np.stack([spsolve(system.tocsc(), fixed[:, k]) for k in range(2)], axis=1)
+    return np.stack([spsolve(system.tocsc(), fixed[:, k]) for k in range(2)], axis=1)  # pyright: ignore[reportArgumentType, reportCallIssue]
 
 
 def _stretch(at: np.ndarray, faces: np.ndarray, uv: np.ndarray, share: np.ndarray) -> tuple[np.ndarray, float]:
