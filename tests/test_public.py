@@ -56,7 +56,7 @@ def test_importing_sameface_loads_nothing_heavy():
     assert in_a_new_process(code) == "[]"
 
 
-@pytest.mark.parametrize("module", ["reconstruct", "cli", "mesh_io", "morphable.formats", "image", "texture", "fit"])
+@pytest.mark.parametrize("module", ["reconstruction", "cli", "mesh_io", "morphable.formats", "image", "texture", "fit"])
 def test_what_users_run_loads_neither_torch_nor_any_extra(module):
     extras = ("torch", "onnx", "scipy", "h5py", "igl", "pyarrow", "skimage", "matplotlib")
     code = f"import sys, sameface.{module}; print([name for name in {extras} if name in sys.modules])"

@@ -1,11 +1,11 @@
 """How many faces the detector finds, beside others, on photos that no training has seen.
 
-    python tools/evaluate_detector.py ../shared/data/scenes --turned turned-test.parquet --peers haar mediapipe \
-        --out results/detect-scenes-test.json
+    python tools/evaluate_detector.py ../shared/data/scenes --turned turned-test.parquet --peers haar mediapipe-far \
+        mediapipe-near --out results/detect-scenes-test.json
 
 `turned-test.parquet` comes from `tools/scenes_from_faces.py ../shared/data/faces turned-test.parquet --split test
 --files aflw.parquet`: tight crops of one face each, whose labels know how far the head is turned. The peers must be
-installed: haar (OpenCV 4 with its cascades), mediapipe (a version whose wheel holds the models, such as 0.10.21).
+installed: haar (OpenCV 4 with its cascades), mediapipe-* (a version whose wheel holds the models, such as 0.10.21).
 
 A labelled face is found if a box overlaps it by IoU > 0.3 (boxes of different detectors mean slightly different parts
 of the head). The labels come from a public detector and leave some faces out, so precision is a lower bound, and
@@ -170,11 +170,11 @@ def haar() -> Detector:
     return find
 
 
-def mediapipe() -> Detector:
-    """MediaPipe's full-range BlazeFace; its squares lack the forehead, so they are raised by a fifth."""
+def mediapipe(far: bool) -> Detector:
+    """MediaPipe's BlazeFace for far or near faces; its squares lack the forehead, so they are raised by a fifth."""
     from mediapipe.python.solutions.face_detection import FaceDetection
 
-    network = FaceDetection(model_selection=1, min_detection_confidence=SCORES[0])
+    network = FaceDetection(model_selection=int(far), min_detection_confidence=SCORES[0])
 
     def find(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         height, width = pixels.shape[:2]
@@ -187,7 +187,7 @@ def mediapipe() -> Detector:
     return find
 
 
-PEERS = {"haar": haar, "mediapipe": mediapipe}
+PEERS = {"haar": haar, "mediapipe-far": lambda: mediapipe(True), "mediapipe-near": lambda: mediapipe(False)}
 
 if __name__ == "__main__":
     main()

@@ -24,7 +24,7 @@ from sameface.morphable import default
 from sameface.observe import observe, points_of
 from sameface.picture import render
 from sameface.predictor import load
-from sameface.reconstruct import join, reconstruct, shape_distance
+from sameface.reconstruction import join, reconstruct, shape_distance
 
 PERSONS, VIEWS, SIDE, NOISE_MM = 20, (1, 2, 4, 8, 16), 320, 2.0
 

@@ -1,3 +1,53 @@
-"""Photos of a person in, that person's 3D face out."""
+"""Photos of a person in, that person's 3D face out.
+
+>>> import sameface
+>>> answer = sameface.reconstruct("anna-1.jpg", "anna-2.jpg")  # doctest: +SKIP
+>>> answer.save("anna.glb")  # doctest: +SKIP
+
+Everything else is a module away: `sameface.morphable`, `sameface.fit`, `sameface.metrics` … Names are loaded when they
+are first used, so that `import sameface` costs a millisecond.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sameface.errors import SameFaceError as SameFaceError
+    from sameface.face import Photo as Photo
+    from sameface.image import read as read
+    from sameface.morphable import MorphableModel as MorphableModel
+    from sameface.morphable import default as default_model
+    from sameface.reconstruction import look as look
+    from sameface.reconstruction import reconstruct as reconstruct
+    from sameface.reconstruction import shape_distance as shape_distance
+    from sameface.result import Reconstruction as Reconstruction
 
 __version__ = "0.1.0"
+
+_WHERE = {
+    "MorphableModel": ("morphable", "MorphableModel"),
+    "Photo": ("face", "Photo"),
+    "Reconstruction": ("result", "Reconstruction"),
+    "SameFaceError": ("errors", "SameFaceError"),
+    "default_model": ("morphable", "default"),
+    "look": ("reconstruction", "look"),
+    "read": ("image", "read"),
+    "reconstruct": ("reconstruction", "reconstruct"),
+    "shape_distance": ("reconstruction", "shape_distance"),
+}
+
+__all__ = [
+    "MorphableModel", "Photo", "Reconstruction", "SameFaceError", "default_model", "look", "read", "reconstruct",
+    "shape_distance",
+]  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _WHERE:
+        raise AttributeError(f"sameface has no {name!r}; it has {', '.join(_WHERE)}")
+    module, attribute = _WHERE[name]
+    return getattr(import_module(f"sameface.{module}"), attribute)
+
+
+def __dir__() -> list[str]:
+    return [*_WHERE, "__version__"]

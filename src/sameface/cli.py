@@ -105,7 +105,7 @@ def _people(
     tick: Callable[[str], None],
 ) -> Iterator[_Person]:
     """The observations of one person at a time; photos that cannot be used are added to `problems`."""
-    from sameface.reconstruct import look
+    from sameface.reconstruction import look
 
     predictor, min_score = options
     taken: set[str] = set()
@@ -134,7 +134,7 @@ def _one(
     person: _Person, out: Path, options: tuple[bool, float | None, str], kinds: Sequence[Kind], quiet: bool
 ) -> bool:
     """Reconstruct one person and write the files; whether that went well (if not, it is said and the rest goes on)."""
-    from sameface.reconstruct import join
+    from sameface.reconstruction import join
 
     iris, ipd, predictor = options
     folder = out / person.name
@@ -305,7 +305,7 @@ def doctor() -> int:
     from sameface import __version__, morphable, picture
     from sameface.camera import WeakPerspective
     from sameface.errors import NoFaceFound
-    from sameface.reconstruct import reconstruct as run
+    from sameface.reconstruction import reconstruct as run
 
     print(f"sameface {__version__}, Python {platform.python_version()}, {platform.machine()}")
     for package in ("numpy", "onnxruntime", "opencv-python-headless", "pillow", "pillow-heif", "torch", "ray"):

@@ -20,8 +20,10 @@ from sameface.errors import AssetMissing
 __all__ = ["Faces", "detect", "suppress"]
 
 NETWORK = Path(__file__).parent / "assets" / "detect.onnx"
-SMALL = 224
-"""Longer side, px, of the second look."""
+SMALL = 256
+"""Longer side, px, of the second look: that of the training pictures, whose largest faces fill them."""
+LEAST = 80
+"""Longer side, px of the second look, of a face that is asked of it: smaller ones are the first look's to find."""
 OVERLAP = 0.4
 """Two boxes that overlap by more than this (IoU) are one face."""
 INSIDE = 0.7
@@ -59,8 +61,11 @@ def detect(pixels: UInt8[np.ndarray, "H W 3"], *, min_score: float = 0.5, longes
     if longest < 32:
         raise ValueError(f"longest is {longest} px; the network needs at least 32")
     side = min(longest, max(pixels.shape[:2]))
-    sides = (side, SMALL) if side > 1.25 * SMALL else (side,)
-    found = [_look(pixels, side, min_score) for side in sides]
+    found = [_look(pixels, side, min_score)]
+    if side > 1.25 * SMALL:
+        again = _look(pixels, SMALL, min_score)
+        large = (again.boxes[:, 2:] - again.boxes[:, :2]).max(1) >= LEAST / SMALL * max(pixels.shape)
+        found.append(again[large])
     faces = Faces(*(np.concatenate([getattr(part, name) for part in found]) for name in ("boxes", "points", "scores")))
     return faces[suppress(faces.boxes, faces.scores)]
 

@@ -43,7 +43,7 @@ FACE, LEFT_OUT, NOTHING = 1, 0, -1
 class Config:
     """Settings of the shipped `detect.onnx`."""
 
-    steps: int = 9000
+    steps: int = 8000
     """Steps of training."""
     batch: int = 32
     """Pictures of a step."""
@@ -215,8 +215,8 @@ def grid(
     height: int | torch.SymInt, width: int | torch.SymInt, stride: int, device: torch.device
 ) -> tuple[Tensor, Tensor]:
     """The middles (H·W, 2) px of a grid's cells, row by row, and its stride (H·W, 1)."""
-    y = (torch.arange(height, device=device) + 0.5) * stride
-    x = (torch.arange(width, device=device) + 0.5) * stride
+    y = (torch.arange(height, device=device) + 0.5) * stride  # pyright: ignore[reportArgumentType, reportCallIssue]
+    x = (torch.arange(width, device=device) + 0.5) * stride  # pyright: ignore[reportArgumentType, reportCallIssue]
     middles = torch.stack([x[None, :].expand(height, width), y[:, None].expand(height, width)], 2).flatten(0, 1)
     return middles, torch.full_like(middles[:, :1], stride)
 

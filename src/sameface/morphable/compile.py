@@ -246,8 +246,10 @@ def _with_gaze(head: MorphableModel, topology: _Topology, mean: np.ndarray, expr
 
 
 def _texel_share(head: MorphableModel, topology: _Topology) -> np.ndarray:
-    """(V,) how long a millimetre is in the texture: the face gets more, the insides of mouth and eyes less."""
-    share = np.where(_most(topology, head.regions["narrow_face"]), 1.5, 1.0)
+    """(V,) how long a millimetre is in the texture: eyes, lips and nose most, scalp, neck and all insides least."""
+    at, points = topology.weights @ head.mean, head.landmarks(head.mean)[31:]  # nostrils, eyes, lips
+    near = np.linalg.norm(at[:, None] - points, axis=2).min(1)
+    share = np.where(_most(topology, head.regions["narrow_face"]), 1.4, 0.8) + 1.3 * np.exp(-((near / 15.0) ** 2))
     sockets = head.regions["mouth_socket"] | head.regions["eye_socket_left"] | head.regions["eye_socket_right"]
     return np.where(_most(topology, sockets), 0.35, share)
 

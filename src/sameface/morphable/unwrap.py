@@ -1,4 +1,4 @@
-"""One UV atlas without overlaps: the skin on a disc, the two eyeballs in the lower corners."""
+"""One UV atlas without overlaps: the skin in one piece, hardly stretched, the two eyeballs in the lower corners."""
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -6,12 +6,13 @@ from scipy.sparse import csr_matrix
 from scipy.sparse.linalg import spsolve
 
 from sameface.morphable.decimate import boundary_loops
+from sameface.morphable.relax import relax
 
 __all__ = ["unwrap"]
 
 ROUNDS = 12
-DISC_CENTRE, DISC_RADIUS = (0.5, 0.5), 0.495
-EYE_RADIUS = 0.066
+MARGIN = 0.004
+EYE_RADIUS = 0.085
 
 
 def unwrap(
@@ -25,7 +26,9 @@ def unwrap(
 
     The skin is a disc once the eye holes are filled. Its boundary goes to a circle and every inner vertex to a positive
     weighted mean of its neighbours, which cannot overlap (Tutte 1963, Floater 1997); the weights are then divided by
-    the stretch at each neighbour, round by round, which evens out the texels (Yoshizawa et al. 2004).
+    the stretch at each neighbour, round by round, which evens out the texels (Yoshizawa et al. 2004). From there the
+    disc is relaxed with a free boundary into the shape that stretches the skin least; the holes stay filled, so that
+    lids do not cross.
     """
     skin = faces[eyeball[faces[:, 0]] == 0]
     loops = [loop for loop in boundary_loops(skin)]
@@ -35,17 +38,27 @@ def unwrap(
     for hole in (loop for loop in loops if loop is not outer):  # filled only for the unwrapping
         fan = np.array([[b, a, len(at)] for a, b in zip(hole, [*hole[1:], hole[0]], strict=True)])
         skin, at, weight = np.concatenate([skin, fan]), np.vstack([at, at[hole].mean(0)]), np.append(weight, 0.1)
-    uv = _disc(at, skin, outer, weight)
-    out = np.zeros((n, 2))
-    used = np.unique(skin[skin.max(1) < n])
-    out[used] = uv[used]
-    flipped = out[mirror] * [-1, 1]
-    out = 0.5 * (out + flipped) * DISC_RADIUS + DISC_CENTRE
-    for eye, x in ((1, 1 - EYE_RADIUS - 0.004), (2, EYE_RADIUS + 0.004)):
+    flat = relax(at, skin, weight, _disc(at, skin, outer, weight))[:n]
+    flat = 0.5 * (flat + flat[mirror] * [-1, 1])
+    return _atlas(points, flat, np.unique(skin[skin < n]), eyeball).astype(np.float32)
+
+
+def _atlas(points: np.ndarray, flat: np.ndarray, skin: np.ndarray, eyeball: np.ndarray) -> np.ndarray:
+    """Skin and eyeballs in the unit square: the skin, upright about x = 0, as large as it gets beside the eyeballs."""
+    edge = MARGIN + EYE_RADIUS
+    centres = np.array([[1 - edge, edge], [edge, edge]])
+    low, high = flat[skin].min(0), flat[skin].max(0)
+    scale = (1 - 2 * MARGIN) / (high - low).max()
+    while True:
+        out = (flat - [0, high[1]]) * scale + [0.5, 1 - MARGIN]
+        if np.linalg.norm(out[skin, None] - centres, axis=2).min() > edge:
+            break
+        scale *= 0.995
+    for eye, centre in ((1, centres[0]), (2, centres[1])):
         mine = eyeball == eye
-        flat = points[mine][:, :2] - (points[mine].max(0) + points[mine].min(0))[:2] / 2
-        out[mine] = flat / np.linalg.norm(flat, axis=1).max() * EYE_RADIUS + [x, EYE_RADIUS + 0.004]
-    return out.astype(np.float32)
+        front = points[mine][:, :2] - (points[mine].max(0) + points[mine].min(0))[:2] / 2
+        out[mine] = front / np.linalg.norm(front, axis=1).max() * EYE_RADIUS + centre
+    return out
 
 
 def _disc(at: np.ndarray, faces: np.ndarray, outer: list[int], share: np.ndarray) -> np.ndarray:
