@@ -1,13 +1,15 @@
 """`sameface VERB …`: every verb is one function here; its arguments become the flags (tyro).
 
-Exit codes: 0 all done · 1 nothing could be done · 2 wrong usage · 3 done, but some photos could not be used.
+Exit codes: 0 all done · 1 nothing could be done · 2 wrong usage · 3 done, but some photos could not be used ·
+130 stopped by Ctrl-C.
 """
 
 import dataclasses
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from io import TextIOWrapper
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple, NoReturn
 
 import tyro
 
@@ -15,15 +17,13 @@ from sameface.errors import BadOutput, BadPhoto, SameFaceError
 
 if TYPE_CHECKING:
     from sameface.face import Observation
+    from sameface.outputs import Row
     from sameface.result import Reconstruction
 
 Kind = Literal["obj", "ply", "glb", "npz", "overlay", "report", "views"]
 ALL_KINDS: tuple[Kind, ...] = ("obj", "ply", "glb", "npz", "overlay", "report", "views")
 
-DONE, NOTHING, USAGE, PARTLY = 0, 1, 2, 3
-
-Problems = list[tuple[str, str, str]]
-"""(photo, kind, message)"""
+DONE, NOTHING, USAGE, PARTLY, STOPPED = 0, 1, 2, 3, 130
 
 
 def reconstruct(
@@ -43,6 +43,9 @@ def reconstruct(
 ) -> int:
     """Photos (files or folders) of ONE person -> that person's 3D face.
 
+    OUT/photos.json says what became of every photo. Exit code: 0 done, 1 nothing could be done, 2 wrong usage, 3 done,
+    but some photos could not be used.
+
     Args:
         photos: Photo files or folders of photos; all of one person unless --each or --all-faces.
         out: Folder for the results; made if it is not there.
@@ -56,156 +59,147 @@ def reconstruct(
         predictor: Network to use: default, or the path of your own .onnx.
         quiet: No progress bar and no summary.
     """
-    if all_faces + each > 1 or (all_faces and face is not None):
-        return _usage("give only one of --each and --all-faces, and --face only without --all-faces")
-    if face is not None and face < 1:
-        return _usage(f"--face counts from 1 (the largest face), but {face} was given")
+    from sameface.observe import points_of
+    from sameface.outputs import make_folder, write_rows
+    from sameface.predictor import load
+    from sameface.reconstruction import check_options
+
+    if all_faces and (each or face is not None):
+        raise ValueError("--all-faces takes every face of every photo alone; leave out --each and --face")
     if not photos:
-        return _usage("give at least one photo or folder, for example: sameface reconstruct anna.jpg --out anna")
-    paths, problems = _gathered(photos)
-    _make_folder(out)
-    with _progress(len(paths), quiet) as tick:
-        people = _people(paths, problems, each, all_faces, face or 1, (predictor, min_score), tick)
-        written = [_one(person, out, (iris, ipd, predictor), write, quiet) for person in people]
-    for _, _, message in problems:
-        print(f"not used: {message}", file=sys.stderr)
-    if not any(written):
-        return NOTHING
-    return PARTLY if problems or not all(written) else DONE
+        raise ValueError("give at least one photo or folder, for example: sameface reconstruct anna.jpg --out anna")
+    check_options(face=face, iris=iris, ipd=ipd, min_score=min_score)
+    points_of(load(predictor))
+    asked = _Asked(each, all_faces, face or 1, iris, ipd, write, min_score, predictor, quiet)
+    given = _gathered(photos)
+    paths, rows = [one for one in given if isinstance(one, Path)], [one for one in given if not isinstance(one, Path)]
+    make_folder(out)
+    write_rows(out, rows)  # what cannot be written is said now, not after an hour
+    try:
+        with _progress(len(paths), quiet) as tick:
+            for person in _people(paths, asked, rows, tick):
+                rows.extend(_one(person, out, asked))
+    finally:
+        code = _finished(out, rows, [str(one) if isinstance(one, Path) else one.photo for one in given])
+    return code
 
 
-def _gathered(photos: Iterable[str]) -> tuple[list[Path], Problems]:
-    """The photo files behind files and folders; a path that leads nowhere is a problem of its own."""
+class _Asked(NamedTuple):
+    """The flags of one run."""
+
+    each: bool
+    all_faces: bool
+    face: int
+    iris: bool
+    ipd: float | None
+    write: tuple[Kind, ...]
+    min_score: float
+    predictor: str
+    quiet: bool
+
+
+def _gathered(photos: Iterable[str]) -> "list[Path | Row]":
+    """The photo files behind files and folders, each once; in place of a path that leads nowhere, a row."""
     from sameface import image
+    from sameface.outputs import Row
 
-    paths: dict[Path, None] = {}
-    problems: Problems = []
+    given: list[Path | Row] = []
+    known: set[Path] = set()
     for photo in photos:
         try:
-            paths |= dict.fromkeys(image.gather([photo]))
+            found = image.gather([photo])
         except BadPhoto as error:
-            problems.append((str(photo), "BadPhoto", str(error)))
-    return list(paths), problems
+            given.append(Row(photo, None, "BadPhoto", str(error)))
+            continue
+        new = {path.resolve(): path for path in found if path.resolve() not in known}
+        known |= new.keys()
+        given.extend(new.values())
+    return given
 
 
 class _Person(NamedTuple):
     name: str
     """sub-folder for the results; empty when there is only one person"""
-    seen: list["Observation"]
-    problems: Problems
+    seen: "list[Observation]"
+    problems: tuple[tuple[str, str, str], ...] = ()
 
 
-def _people(
-    paths: Sequence[Path],
-    problems: Problems,
-    each: bool,
-    all_faces: bool,
-    number: int,
-    options: tuple[str, float],
-    tick: Callable[[str], None],
-) -> Iterator[_Person]:
-    """The observations of one person at a time; photos that cannot be used are added to `problems`."""
-    from sameface.reconstruction import look
+def _people(paths: Sequence[Path], asked: _Asked, rows: "list[Row]", tick: Callable[[str], None]) -> Iterator[_Person]:
+    """The observations of one person at a time; photos that cannot be used are added to `rows`."""
+    from sameface.outputs import PHOTOS, Row, stem, unused
+    from sameface.reconstruction import look, no_face_of_that_number
 
-    predictor, min_score = options
-    taken: set[str] = set()
+    taken = {PHOTOS}
     together: list[Observation] = []
     for path in paths:
-        looked = look([path], predictor=predictor, min_score=min_score, progress=tick)
-        problems.extend(looked.problems)
+        looked = look([path], predictor=asked.predictor, min_score=asked.min_score, progress=tick)
+        rows.extend(Row(photo, None, kind, message) for photo, kind, message in looked.problems)
         for faces in looked.faces:
-            stem = _stem(str(path))
-            if all_faces:
-                for k, one in enumerate(faces):
-                    yield _Person(_unused(f"{stem}-face{k + 1}", taken), [one], [])
-            elif number > len(faces):
-                problems.append(
-                    (str(path), "NoFaceFound", f"{path} has {len(faces)} faces, so there is no face {number}")
-                )
-            elif each:
-                yield _Person(_unused(stem, taken), [faces[number - 1]], [])
+            if asked.all_faces:
+                for k, one in enumerate(faces, 1):
+                    yield _Person(unused(f"{stem(path.name)}-face{k}", taken), [one])
+            elif asked.face > len(faces):
+                photo, kind, message = no_face_of_that_number(faces, asked.face)
+                rows.append(Row(photo, None, kind, message))
+            elif asked.each:
+                yield _Person(unused(stem(path.name), taken), [faces[asked.face - 1]])
             else:
-                together.append(faces[number - 1])
+                together.append(faces[asked.face - 1])
     if together:
-        yield _Person("", together, problems)
+        yield _Person("", together, tuple((r.photo, r.problem or "", r.message or "") for r in rows))
 
 
-def _one(
-    person: _Person, out: Path, options: tuple[bool, float | None, str], kinds: Sequence[Kind], quiet: bool
-) -> bool:
-    """Reconstruct one person and write the files; whether that went well (if not, it is said and the rest goes on)."""
+def _one(person: _Person, out: Path, asked: _Asked) -> "list[Row]":
+    """Reconstruct one person and write the files; a row per photo, also where that failed, so that the rest goes on."""
+    from sameface.outputs import Row, write_person
     from sameface.reconstruction import join
 
-    iris, ipd, predictor = options
     folder = out / person.name
-    answer = join(person.seen, predictor=predictor, iris=iris, ipd=ipd, problems=tuple(person.problems))
     try:
-        _make_folder(folder)
-        _write(answer, folder, kinds)
+        scale = {"iris": asked.iris, "ipd": asked.ipd}
+        answer = join(person.seen, predictor=asked.predictor, **scale, problems=person.problems)
+        write_person(answer, folder, asked.write)
+    except SameFaceError as error:
+        return [Row(one.photo, None, type(error).__name__, str(error)) for one in person.seen]
+    if not asked.quiet:
+        _summary(answer, folder)
+    dropped = {photo: (kind, message) for photo, kind, message in answer.dropped}
+    names = [one.photo for one in person.seen]
+    return [Row(name, None, *dropped[name]) if name in dropped else Row(name, person.name or ".") for name in names]
+
+
+def _finished(out: Path, rows: "list[Row]", order: Sequence[str]) -> int:
+    """Write photos.json, say what could not be used, and how the run went."""
+    from sameface.outputs import write_rows
+
+    place = {photo: k for k, photo in enumerate(order)}
+    rows.sort(key=lambda row: place[row.photo])
+    for message in dict.fromkeys(_line(row) for row in rows if row.problem):
+        print(message, file=sys.stderr)
+    worked = any(row.folder for row in rows)
+    try:
+        write_rows(out, rows)
     except BadOutput as error:
         print(f"not written: {error}", file=sys.stderr)
-        return False
-    if not quiet:
-        _summary(answer, folder)
-    return True
+        return PARTLY if worked else NOTHING
+    if not worked:
+        return NOTHING
+    return PARTLY if any(row.problem for row in rows) else DONE
 
 
-def _write(answer: "Reconstruction", folder: Path, kinds: Sequence[Kind]) -> None:
-    """The files of one person in one folder."""
-    answer.save(folder / "result.json")
-    files = {"obj": "neutral.obj", "ply": "neutral.ply", "glb": "face.glb", "npz": "face.npz", "report": "report.html"}
-    for kind, file in files.items():
-        if kind in kinds:
-            answer.save(folder / file)
-    names: set[str] = set()
-    for k, view in enumerate(answer.views):
-        stem = _unused(_stem(view.seen.photo), names)
-        if "overlay" in kinds:
-            _write_png(folder / f"{stem}-overlay.png", answer.overlay(k))
-        if "views" in kinds:
-            answer.save(folder / f"{stem}.obj", view=k)
-
-
-def _write_png(path: Path, pixels) -> None:
-    import cv2
-
-    from sameface.mesh_io import write_file
-
-    write_file(path, cv2.imencode(".png", cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR))[1].tobytes())
+def _line(row: "Row") -> str:
+    """A problem in one line; messages about a result do not name the photo themselves."""
+    if row.problem == "BadOutput":
+        return f"not written: {row.message}"
+    return f"not used: {row.message}" if row.photo in (row.message or "") else f"not used: {row.photo}: {row.message}"
 
 
 def _summary(answer: "Reconstruction", folder: Path) -> None:
     count = len(answer.views)
     apart = f"; the photos agree within {answer.disagreement:.1f} mm (median)" if count > 1 else ""
     print(f"{folder}: one face from {count} photo{'s' if count > 1 else ''}{apart}; scale: {answer.scale_from}")
-    for photo, kind, message in answer.dropped:
-        if kind in ("Disagrees", "PoorPhoto"):
-            print(f"  left out {photo}: {message}")
     for note in answer.notes:
         print(f"  note: {note}")
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise BadOutput(f"{folder} cannot be made or used as a folder for results: {error.strerror or error}") from None
-
-
-def _stem(photo: str) -> str:
-    """A file name for results of a photo, without a path or anything a file system might mind."""
-    stem = Path(photo.replace("\\", "/")).stem or "photo"
-    return "".join(c if c.isalnum() or c in "-_. " else "_" for c in stem).strip(". ") or "photo"
-
-
-def _unused(name: str, taken: set[str]) -> str:
-    """The name, or name-2, name-3 … if it was given before."""
-    unique, number = name, 1
-    while unique.lower() in taken:
-        number += 1
-        unique = f"{name}-{number}"
-    taken.add(unique.lower())
-    return unique
 
 
 class _progress:
@@ -361,26 +355,35 @@ def _train(arguments: list[str]) -> int:
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command line: run a verb, print errors as one line, leave with the exit code."""
     given = list(sys.argv[1:] if arguments is None else arguments)
+    for stream in (sys.stdout, sys.stderr):  # a name that the terminal cannot show is no reason to stop
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
-        if given[:1] == ["train"]:
-            sys.exit(_train(given[1:]))
-        verbs = {"reconstruct": reconstruct, "export": export, "doctor": doctor}
-        if given[:1] == ["model"]:
-            verbs = {"show": model_show, "convert": model_convert, "compile": model_compile}
-            code = tyro.extras.subcommand_cli_from_dict(verbs, args=given[1:], prog="sameface model")
-        else:
-            verbs |= {"train": _train_help, "model": _model_help}
-            code = tyro.extras.subcommand_cli_from_dict(verbs, args=given, prog="sameface", description=DESCRIPTION)
-        sys.exit(code)
-    except SameFaceError as error:
-        print(f"sameface: {error}", file=sys.stderr)
-        sys.exit(NOTHING)
-    except (ValueError, FileNotFoundError) as error:
-        print(f"sameface: {error}", file=sys.stderr)
-        sys.exit(USAGE)
+        sys.exit(_run(given))
+    except (SameFaceError, OSError) as error:
+        _leave(str(error), NOTHING)
+    except ImportError as error:
+        extra = "compile" if given[:1] == ["model"] else "train"
+        _leave(f"an optional package is missing ({error}): pip install 'sameface[{extra}]'", NOTHING)
+    except ValueError as error:
+        _leave(str(error), USAGE)
     except KeyboardInterrupt:
-        print("sameface: stopped", file=sys.stderr)
-        sys.exit(130)
+        _leave("stopped", STOPPED)
+
+
+def _run(given: list[str]) -> int:
+    if given[:1] == ["train"]:
+        return _train(given[1:])
+    if given[:1] == ["model"]:
+        verbs = {"show": model_show, "convert": model_convert, "compile": model_compile}
+        return tyro.extras.subcommand_cli_from_dict(verbs, args=given[1:], prog="sameface model")
+    verbs = {"reconstruct": reconstruct, "export": export, "doctor": doctor, "train": _train_help, "model": _model_help}
+    return tyro.extras.subcommand_cli_from_dict(verbs, args=given, prog="sameface", description=DESCRIPTION)
+
+
+def _leave(message: str, code: int) -> NoReturn:
+    print(f"sameface: {message}", file=sys.stderr)
+    sys.exit(code)
 
 
 DESCRIPTION = "Photos of a person in, that person's 3D face out."
@@ -393,9 +396,4 @@ def _train_help() -> int:
 
 def _model_help() -> int:
     """Show, convert or compile a morphable model (sameface model --help)."""
-    return USAGE
-
-
-def _usage(message: str) -> int:
-    print(f"sameface: {message}", file=sys.stderr)
     return USAGE

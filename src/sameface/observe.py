@@ -8,7 +8,7 @@ from jaxtyping import Float, UInt8
 from sameface import image
 from sameface.camera import WeakPerspective
 from sameface.detect import Faces, detect
-from sameface.errors import NoFaceFound
+from sameface.errors import AssetMissing, NoFaceFound
 from sameface.face import Observation, Photo
 from sameface.fit import Points
 from sameface.geometry import apply_affine
@@ -26,6 +26,8 @@ LAPLACE_TO_SIGMA = np.sqrt(3.0)
 QUALITY_HALVES_AT = 0.02
 """expected landmark error (crop sides) at which a photo's quality is one half"""
 PICTURE_CONTEXT, PICTURE_SIDE = 1.7, 900
+AT_ONCE = 16
+"""faces that go through the network at a time, so that a crowd does not fill the memory"""
 
 
 def observe(photo: Photo, predictor: Predictor, *, min_score: float = 0.5) -> list[Observation]:
@@ -52,9 +54,15 @@ def observe(photo: Photo, predictor: Predictor, *, min_score: float = 0.5) -> li
 def points_of(predictor: Predictor) -> Points:
     """The shipped model at the dense points that a predictor measures."""
     model = default()
+    missing = {"method", "version", "crop", "morphable", "point_ids"} - set(predictor.description)
+    if missing:
+        raise AssetMissing(
+            f"{predictor.path} is not a network that says a face's shape: its description lacks "
+            f"{', '.join(sorted(missing))}. Give one that `sameface export` made of a run of such a method"
+        )
     if predictor.description["morphable"] != model.name:
         wanted = predictor.description["morphable"]
-        raise ValueError(
+        raise AssetMissing(
             f"{predictor.name} was trained for the model {wanted!r}, but this package ships {model.name!r}"
         )
     ids = np.array(predictor.description["point_ids"])
@@ -79,7 +87,11 @@ def _nothing(photo: Photo, faces: Faces, side: np.ndarray, min_score: float) -> 
 def _said(pixels: UInt8[np.ndarray, "H W 3"], affines: np.ndarray, predictor: Predictor) -> dict[str, np.ndarray]:
     """The network's outputs for one crop per affine."""
     size = (predictor.size, predictor.size)
-    return predictor(np.stack([image.crop(pixels, affine, size, edge=True) for affine in affines]))
+    parts = [
+        predictor(np.stack([image.crop(pixels, affine, size, edge=True) for affine in affines[k : k + AT_ONCE]]))
+        for k in range(0, len(affines), AT_ONCE)
+    ]
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
 def _in_photo(said: dict[str, np.ndarray], affines: np.ndarray, predictor: Predictor) -> np.ndarray:
@@ -139,4 +151,4 @@ def _picture(
     size = tuple(max(1, round(v)) for v in (far - corner) * shrink)
     if shrink == 1:
         return pixels[corner[1] : far[1], corner[0] : far[0]].copy(), affine
-    return image.crop(pixels, affine, (size[0], size[1])), affine
+    return image.crop(pixels, affine, (size[0], size[1]), edge=True), affine

@@ -19,14 +19,20 @@ from sameface.observe import observe, points_of
 from sameface.predictor import Predictor, load
 from sameface.result import Reconstruction, View
 
-__all__ = ["Looked", "join", "look", "reconstruct", "shape_distance"]
+__all__ = ["Looked", "check_options", "join", "look", "no_face_of_that_number", "reconstruct", "shape_distance"]
 
 IRIS_DIAMETER = 11.7
 """mm; horizontal visible iris diameter of adults, 11.7 ± 0.5 (Rüfer et al. 2005)"""
+PUPILS, BLINKS = (468, 473), ("eyeBlinkRight", "eyeBlinkLeft")
+"""MediaPipe's numbers of the subject's right and left pupil, and the expressions that shut these eyes"""
+LEAST_FACING, MOST_SHUT = 0.7, 0.5
+"""an iris is measured where the cosine of the head's turn is at least the first, and the blink at most the second"""
 FARTHEST = 4.0
 """mm RMS: a photo whose own shape is this far from the others' joint shape is taken for somebody else or a bad fit"""
 LEAST_QUALITY = 0.06
 """a worse photo does not count when there is a better one"""
+LEAST_SCORE = 0.05
+"""of a detected face; below it everything is a candidate"""
 FAR_AWAY = 40.0
 """focal length / photo side of a camera that is as good as weak perspective"""
 
@@ -56,16 +62,15 @@ def reconstruct(
     Millimetres are those of an average head unless `iris` (the human iris is 11.7 mm wide) or `ipd` (the distance
     between the pupils in mm) sets the scale. Photos whose EXIF tells the focal length get a perspective camera.
     """
+    check_options(face=face, iris=iris, ipd=ipd, min_score=min_score)
     looked = look(_flat(photos), predictor=predictor, min_score=min_score)
-    number = 1 if face is None else face
+    number = face or 1
     chosen, problems = [], list(looked.problems)
     for faces in looked.faces:
         if number <= len(faces):
             chosen.append(faces[number - 1])
         else:
-            problems.append(
-                (faces[0].photo, "NoFaceFound", f"{faces[0].photo} has {len(faces)} faces, no face {number}")
-            )
+            problems.append(no_face_of_that_number(faces, number))
     if not chosen:
         raise _first_error(problems)
     return join(chosen, predictor=predictor, iris=iris, ipd=ipd, priors=priors, problems=tuple(problems))
@@ -79,7 +84,9 @@ def look(
     progress: Callable[[str], Any] | None = None,
 ) -> Looked:
     """Every face of every photo, the largest first; problems are collected, not raised. Photos are read one by one."""
+    check_options(min_score=min_score)
     network = load(predictor)
+    points_of(network)  # a network that is not what it should be is no photo's fault
     faces, problems, seen_names = [], [], set()
     for number, source in enumerate(photos):
         name = source.name if isinstance(source, Photo) else _name(source, number)
@@ -110,8 +117,7 @@ def join(
     """One person from observations of that person (one per photo), with outliers among them left out."""
     if not seen:
         raise ValueError("a reconstruction needs at least one observed face")
-    if ipd is not None and not 40 <= ipd <= 90:
-        raise ValueError(f"ipd is {ipd}; the distance between human pupils is 40 to 90 mm")
+    check_options(iris=iris, ipd=ipd)
     network, model = load(predictor), default()
     points = points_of(network)
     good, dropped = _good_enough(list(seen))
@@ -138,6 +144,26 @@ def join(
     return answer
 
 
+def check_options(
+    *, face: int | None = None, iris: bool = False, ipd: float | None = None, min_score: float = 0.5
+) -> None:
+    """Raise ValueError for options of a reconstruction that contradict each other or cannot be meant."""
+    if face is not None and face < 1:
+        raise ValueError(f"face is {face}, but faces are counted from 1, the largest")
+    if iris and ipd is not None:
+        raise ValueError("give either iris or ipd, not both: each sets the scale")
+    if ipd is not None and not 40 <= ipd <= 90:
+        raise ValueError(f"ipd is {ipd:g} mm, but the distance between human pupils is 40 to 90 mm")
+    if not LEAST_SCORE <= min_score <= 1:
+        raise ValueError(f"min_score is {min_score:g}; expected {LEAST_SCORE:g} (any candidate) to 1")
+
+
+def no_face_of_that_number(faces: Sequence[Observation], number: int) -> tuple[str, str, str]:
+    """The problem (photo, kind, message) of a photo with fewer faces than the one asked for."""
+    photo, count = faces[0].photo, f"{len(faces)} face{'s' if len(faces) > 1 else ''}"
+    return photo, "NoFaceFound", f"{photo} has {count}, so there is no face {number}: ask for a smaller number"
+
+
 def shape_distance(
     first: Float[np.ndarray, "V 3"], second: Float[np.ndarray, "V 3"], model: MorphableModel, *, scale: bool = False
 ) -> float:
@@ -152,10 +178,13 @@ def shape_distance(
 
 
 def _flat(photos: Iterable[Any]) -> list[Any]:
-    """Arguments and lists of arguments as one list."""
+    """Arguments and collections of arguments as one list."""
     out: list[Any] = []
     for photo in photos:
-        out.extend(photo if isinstance(photo, list | tuple) else [photo])
+        if isinstance(photo, Iterable) and not isinstance(photo, str | bytes | np.ndarray):
+            out.extend(photo)
+        else:
+            out.append(photo)
     if not out:
         raise ValueError("reconstruct needs at least one photo: a path, an array or a Pillow image")
     return out
@@ -196,7 +225,10 @@ def _measured(seen: Sequence[Observation]) -> Measured:
 
 
 def _cameras(seen: Sequence[Observation]) -> Camera:
-    """Weak perspective, or perspective for all photos where at least one knows its focal length."""
+    """Weak perspective, or perspective for all photos where at least one knows its focal length.
+
+    A photo that does not know it then gets a camera from far away, centred on the face: nothing is seen obliquely.
+    """
     one = seen[0].camera.size
     weak = WeakPerspective(
         rotation=np.stack([o.camera.rotation for o in seen]),
@@ -208,7 +240,7 @@ def _cameras(seen: Sequence[Observation]) -> Camera:
         return weak
     focal = np.array([o.focal if o.focal else FAR_AWAY * max(o.size) for o in seen])
     camera = perspective_from_weak(weak, focal)
-    center = np.array([o.size for o in seen], np.float64) / 2
+    center = np.array([np.array(o.size) / 2 if o.focal else o.camera.translation for o in seen], np.float64)
     aside = (weak.translation - center) / weak.scale[:, None]
     return replace(camera, center=center, translation=np.concatenate([aside, camera.translation[:, 2:]], axis=1))
 
@@ -232,13 +264,18 @@ def _consistent(
     keep, dropped = list(range(len(seen))), []
     region = model.regions["face"]
     basis = model.identity_basis[region].reshape(-1, model.n_identity)
-    while len(keep) >= 3:
-        trust = np.array([seen[k].quality for k in keep])
-        weighted = trust[:, None] * alone.identity[keep]
+
+    def from_others(photos: list[int]) -> np.ndarray:
+        trust = np.array([seen[k].quality for k in photos])
+        weighted = trust[:, None] * alone.identity[photos]
         others = (weighted.sum(0) - weighted) / (trust.sum() - trust)[:, None]
-        distance = np.linalg.norm((alone.identity[keep] - others) @ basis.T, axis=1) / np.sqrt(region.sum())
+        return np.linalg.norm((alone.identity[photos] - others) @ basis.T, axis=1) / np.sqrt(region.sum())
+
+    while len(keep) >= 3:
+        distance = from_others(keep)
         worst = int(distance.argmax())
-        if distance[worst] <= max(FARTHEST, 2.5 * float(np.median(distance))):
+        rest = from_others(keep[:worst] + keep[worst + 1 :])  # how far apart they are without it: it moves their mean
+        if distance[worst] <= max(FARTHEST, 2.5 * float(np.median(rest))):
             break
         how_far = f"its shape is {distance[worst]:.1f} mm from the other photos'"
         text = f"{how_far}: another person, or a face hidden or distorted"
@@ -280,30 +317,35 @@ def _scale(
     ipd: float | None,
 ) -> tuple[float, str]:
     """True mm per model mm, and what that rests on."""
-    if iris and ipd is not None:
-        raise ValueError("give either iris or ipd, not both: each sets the scale")
     ids = list(network.description["point_ids"])
+    points = points_of(network)
     if ipd is not None:
-        pupils = points_of(network)(identity[None], np.zeros((1, model.n_expression)))[0][
-            [ids.index(468), ids.index(473)]
-        ]
+        pupils = points(identity[None], np.zeros((1, model.n_expression)))[0, [ids.index(k) for k in PUPILS]]
         return ipd / float(np.linalg.norm(pupils[0] - pupils[1])), f"pupil distance {ipd:g} mm"
-    if iris:
-        found = [one for view in views for one in _irises(view, ids)]
-        return float(np.median(found)), f"human iris {IRIS_DIAMETER} mm ({len(found)} irises)"
-    return 1.0, "average head"
+    if not iris:
+        return 1.0, "average head"
+    shapes = [points(identity[None], view.expression[None])[0] for view in views]
+    found = [one for view, shape in zip(views, shapes, strict=True) for one in _irises(view, shape, ids, model)]
+    if not found:
+        names = ", ".join(view.seen.photo for view in views[:3])
+        raise BadPhoto(
+            f"no open eye looks forward in {names}, so the iris cannot be measured. Give such a photo, or ipd "
+            "(the distance between the pupils), or leave iris out"
+        )
+    return float(np.median(found)), f"human iris {IRIS_DIAMETER} mm ({len(found)} irises)"
 
 
-def _irises(view: View, ids: list[int]) -> list[float]:
-    """True mm per model mm from each iris: its widest measured diameter, at the camera's px per mm."""
+def _irises(view: View, points: Float[np.ndarray, "L 3"], ids: list[int], model: MorphableModel) -> list[float]:
+    """True mm per model mm from each iris that can be measured: 11.7 mm / (px across / px per model mm there)."""
     out = []
-    for ring in ((469, 470, 471, 472), (474, 475, 476, 477)):
-        at = view.seen.landmarks[[ids.index(k) for k in ring]]
-        across = float(np.linalg.norm(at[0] - at[2]))
-        camera = view.camera
-        per_mm = camera.focal / camera.translation[2] if isinstance(camera, Perspective) else camera.scale
-        facing = abs(float(camera.rotation[2, 2]))  # the iris is a disc: turned, it looks narrower
-        out.append(IRIS_DIAMETER * float(per_mm) * max(facing, 0.3) / max(across, 1e-6))
+    for blink, pupil, right, left in zip(BLINKS, PUPILS, (469, 474), (471, 476), strict=True):
+        across = float(np.linalg.norm(np.subtract(*view.seen.landmarks[[ids.index(right), ids.index(left)]])))
+        ends = view.camera.project(points[ids.index(pupil)] + np.array([[-0.5, 0, 0], [0.5, 0, 0]]))
+        per_mm = float(np.linalg.norm(ends[1] - ends[0]))  # of a disc that faces where the face does
+        facing = float(np.linalg.norm(view.camera.rotation[:2, 0]))
+        shut = view.expression[model.expression_names.index(blink)]
+        if facing >= LEAST_FACING and shut <= MOST_SHUT:
+            out.append(IRIS_DIAMETER * per_mm / max(across, 1e-6))
     return out
 
 
