@@ -95,7 +95,9 @@ def overlay(
     affine, size = _around(screen_points(vertices, camera)[:, :2], pixels.shape[1], pixels.shape[0], margin)
     photo = crop(pixels, affine, size)
     camera = camera.warped(affine, size)
-    if wireframe:
+    if opacity == 0:
+        out = photo
+    elif wireframe:
         out = _wires(photo, vertices, faces, camera, opacity)
     else:
         layer = _layer(vertices, faces, camera)
