@@ -89,7 +89,9 @@ class Reconstruction(Record):
         """The face over its photo: mesh and landmarks, cut to the head."""
         v = self.views[view]
         camera = _in_picture(v)
-        points = camera.project(self.model.landmarks(self.model.vertices(self.identity, v.expression)).astype(np.float64))
+        points = camera.project(
+            self.model.landmarks(self.model.vertices(self.identity, v.expression)).astype(np.float64)
+        )
         mesh = self.model.vertices(self.identity, v.expression)
         return picture.overlay(v.seen.picture, mesh, self.model.faces, camera, landmarks=points)
 
