@@ -3,6 +3,7 @@
 # Both set up their own virtual environment in .venv the first time (Python 3.11 or newer, package registries).
 
 PYTHON ?= python3
+TORCH ?= torch==2.13.0
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
@@ -39,9 +40,10 @@ clean:
 	$(PIP) install --editable .
 	touch $@
 
-# torch first and alone, pinned: the exporter's and the optimiser's numbers in the tests belong to this version
+# torch first and alone, pinned: the exporter's and the optimiser's numbers in the tests belong to this version. The tests
+# need no GPU; where the package registry has builds for both, the smaller is enough: make test TORCH=torch==2.13.0+cpu
 .venv/.dev: .venv/.made pyproject.toml
-	$(PIP) install torch==2.13.0
+	$(PIP) install $(TORCH)
 	$(PIP) install --editable '.[dev]'
 	touch $@ .venv/.run
 
