@@ -14,7 +14,7 @@ test: .venv/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
-	$(BIN)/pyright
+	$(BIN)/pyright --pythonpath $(BIN)/python
 	OMP_NUM_THREADS=2 $(BIN)/python -m pytest --cov --cov-report=term:skip-covered
 
 slow: .venv/.dev
