@@ -39,10 +39,14 @@ def by_scipy(points: Points, measured: Measured, priors: Priors) -> float:
     def residuals(x: np.ndarray) -> np.ndarray:
         identity, expression, turn = x[:n], x[n : n + e], x[n + e : n + e + 3]
         camera = replace(
-            measured.camera, rotation=rotation_from_axis_angle(turn[None]) @ measured.camera.rotation,
-            scale=measured.camera.scale * np.exp(x[-3]), translation=measured.camera.translation + x[None, -2:],
-        )  # fmt: skip
-        off = (camera.project(points(identity[None], expression[None])) - measured.landmarks)[0] / measured.sigma[0][:, None]
+            measured.camera,
+            rotation=rotation_from_axis_angle(turn[None]) @ measured.camera.rotation,
+            scale=measured.camera.scale * np.exp(x[-3]),
+            translation=measured.camera.translation + x[None, -2:],
+        )
+        off = (camera.project(points(identity[None], expression[None])) - measured.landmarks)[0] / measured.sigma[0][
+            :, None
+        ]
         distance = np.linalg.norm(off, axis=1)
         cost = np.where(distance <= priors.huber, distance**2, 2 * priors.huber * distance - priors.huber**2)
         root = off * (np.sqrt(cost) / np.maximum(distance, 1e-12))[:, None]
@@ -72,9 +76,14 @@ def main() -> None:
             times["scipy.optimize.least_squares"].append(1000 * (time.perf_counter() - middle))
     medians = {name: statistics.median(values) for name, values in times.items()}
     ratio = medians["scipy.optimize.least_squares"] / medians["sameface.fit"]
-    out = {"command": "python benchmarks/fit.py", "what": "One photo's fit, the same objective and start for both.",
-           "solvers": {name: {"median ms": round(ms, 2), "objective": round(reached[name], 3)} for name, ms in medians.items()},
-           "ratio": f"{ratio:.0f} times faster"}  # fmt: skip
+    out = {
+        "command": "python benchmarks/fit.py",
+        "what": "One photo's fit, the same objective and start for both.",
+        "solvers": {
+            name: {"median ms": round(ms, 2), "objective": round(reached[name], 3)} for name, ms in medians.items()
+        },
+        "ratio": f"{ratio:.0f} times faster",
+    }
     Path("benchmarks/fit.json").write_text(json.dumps(out, indent=1) + "\n")
     print(json.dumps(out, indent=1))
 

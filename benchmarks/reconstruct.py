@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -54,17 +55,27 @@ def peer(path: Path):
     return lambda: mesh.process(cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB))
 
 
+def saved(seen, path: Path) -> None:
+    join(seen).save(path)
+
+
 def import_seconds() -> float:
     times = []
     for _ in range(9):
-        done = subprocess.run([sys.executable, "-X", "importtime", "-c", "import sameface"], capture_output=True, text=True, check=True)
+        done = subprocess.run(
+            [sys.executable, "-X", "importtime", "-c", "import sameface"], capture_output=True, text=True, check=True
+        )
         times.append(int(done.stderr.strip().splitlines()[-1].split("|")[1]) / 1e6)
     return statistics.median(times)
 
 
 def summary(times: list[float]) -> dict[str, float]:
     low, middle, high = statistics.quantiles(times, n=4)
-    return {"median ms": round(middle, 2), "quartiles ms": [round(low, 2), round(high, 2)], "least ms": round(min(times), 2)}
+    return {
+        "median ms": round(middle, 2),
+        "quartiles ms": [round(low, 2), round(high, 2)],
+        "least ms": round(min(times), 2),
+    }
 
 
 def main() -> None:
@@ -79,10 +90,10 @@ def main() -> None:
                 theirs = []
             timed(lambda: join(look([path]).faces[0][:1]).save(Path(folder) / "face.obj"), times["all"])
             read = timed(lambda: image.read(path), times["read"])
-            timed(lambda: detect(read.pixels), times["detect"])
-            seen = timed(lambda: observe(read, network), times["observe (with detect)"])
-            timed(lambda: fit(points_of(network), _measured(seen[:1]), shared=False), times["fit"])
-            timed(lambda: join(seen[:1]).save(Path(folder) / "face.obj"), times["fit and save OBJ"])
+            timed(partial(detect, read.pixels), times["detect"])
+            seen = timed(partial(observe, read, network), times["observe (with detect)"])
+            timed(partial(fit, points_of(network), _measured(seen[:1]), shared=False), times["fit"])
+            timed(partial(saved, seen[:1], Path(folder) / "face.obj"), times["fit and save OBJ"])
             if other is not None:
                 timed(other, theirs)
     out = {"command": "python benchmarks/reconstruct.py", "photo": "1000 × 1000 px JPEG", "runs": RUNS,

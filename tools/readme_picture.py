@@ -31,7 +31,12 @@ def squared(pixels: np.ndarray) -> np.ndarray:
 def row(answer: sameface.Reconstruction) -> list[np.ndarray]:
     model, skin = answer.model, (answer.texture, answer.model.uv)
     smile = np.zeros(model.n_expression)
-    for name, weight in {"mouthSmileLeft": 0.8, "mouthSmileRight": 0.8, "cheekSquintLeft": 0.5, "cheekSquintRight": 0.5}.items():
+    for name, weight in {
+        "mouthSmileLeft": 0.8,
+        "mouthSmileRight": 0.8,
+        "cheekSquintLeft": 0.5,
+        "cheekSquintRight": 0.5,
+    }.items():
         smile[model.expression_names.index(name)] = weight
     neutral = answer.vertices()
     smiling = model.vertices(answer.identity, smile)

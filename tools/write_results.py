@@ -1,4 +1,4 @@
-"""docs/results.md from results/*.json and benchmarks/*.json: `python tools/write_results.py` (never edit the page by hand)."""
+"""docs/results.md from results/*.json and benchmarks/*.json: `python tools/write_results.py`; never edit the page."""
 
 import json
 from collections.abc import Callable
@@ -21,47 +21,80 @@ def default_network(r: dict[str, Any]) -> str:
     hand = r["68 hand-placed points, percent of √box area"]
     rows68 = [[name, f"{v['all 68']:.2f}", f"{v['51 inner']:.2f}", str(v["photos"])] for name, v in hand.items()]
     speed = ", ".join(f"{name} {ms:.1f}" for name, ms in r["speed"].items())
-    return "\n\n".join([
-        f"Landmark error on the test split of the face table ({r['photos']} photos through detector and network, "
-        f"{r['faces not found']} faces not found), percent of √(box area), by |yaw| in degrees. The labels are MediaPipe's, "
-        "themselves good to 1-2 %.",
-        table(["dense points, mean %", *bins], [*rows, counts]),
-        "Against hand-placed points (Helen, AFW, LFPW; test split; jaw on the outline):",
-        table(["68 points, mean %", "all 68", "51 inner", "photos"], rows68),
-        f"Speed on two cores: {speed}.",
-    ])  # fmt: skip
+    return "\n\n".join(
+        [
+            f"Landmark error on the test split of the face table ({r['photos']} photos through detector and network, "
+            f"{r['faces not found']} faces not found), percent of √(box area), by |yaw| in degrees. The labels are MediaPipe's, "
+            "themselves good to 1-2 %.",
+            table(["dense points, mean %", *bins], [*rows, counts]),
+            "Against hand-placed points (Helen, AFW, LFPW; test split; jaw on the outline):",
+            table(["68 points, mean %", "all 68", "51 inner", "photos"], rows68),
+            f"Speed on two cores: {speed}.",
+        ]
+    )
 
 
 def identity(r: dict[str, Any]) -> str:
-    rows = [[name, f"{v['auc']:.3f}", f"{v['same person, mean mm']:.2f}", f"{v['different persons, mean mm']:.2f}",
-             str(v["same pairs"]), str(v["different pairs"])] for name, v in r.items() if isinstance(v, dict)]  # fmt: skip
-    return "\n\n".join([
-        f"{r['persons']} persons of the test split ({r['photos']} photos). Shapes from disjoint sets of photos, compared in "
-        "mm RMS over the face after the best rigid motion; AUC of telling same from different persons by that distance.",
-        table(["sets", "AUC", "same, mm", "different, mm", "same pairs", "different pairs"], rows),
-    ])  # fmt: skip
+    rows = [
+        [
+            name,
+            f"{v['auc']:.3f}",
+            f"{v['same person, mean mm']:.2f}",
+            f"{v['different persons, mean mm']:.2f}",
+            str(v["same pairs"]),
+            str(v["different pairs"]),
+        ]
+        for name, v in r.items()
+        if isinstance(v, dict)
+    ]
+    return "\n\n".join(
+        [
+            f"{r['persons']} persons of the test split ({r['photos']} photos). Shapes from disjoint sets of photos, compared in "
+            "mm RMS over the face after the best rigid motion; AUC of telling same from different persons by that distance.",
+            table(["sets", "AUC", "same, mm", "different, mm", "same pairs", "different pairs"], rows),
+        ]
+    )
 
 
 def views(r: dict[str, Any]) -> str:
     counts = list(r["rendered"])
-    rows = [[name, *(f"{r[key][n]['mean']:.2f} ± {r[key][n]['std']:.2f}" for n in counts)]
-            for name, key in (("rendered photos, whole pipeline", "rendered"), ("exact points + 2 mm noise, fit only", "points"))]  # fmt: skip
+    rows = [
+        [name, *(f"{r[key][n]['mean']:.2f} ± {r[key][n]['std']:.2f}" for n in counts)]
+        for name, key in (
+            ("rendered photos, whole pipeline", "rendered"),
+            ("exact points + 2 mm noise, fit only", "points"),
+        )
+    ]
     rows.append(["baseline: the mean face", *([f"{r['mean face']:.2f}"] * len(counts))])
-    return "\n\n".join([
-        f"{r['persons']} people drawn from the model, whose shape is known; {r['error']}; mean ± std over people.",
-        table(["photos", *counts], rows),
-        "![error against the number of photos](images/views.png)",
-    ])  # fmt: skip
+    return "\n\n".join(
+        [
+            f"{r['persons']} people drawn from the model, whose shape is known; {r['error']}; mean ± std over people.",
+            table(["photos", *counts], rows),
+            "![error against the number of photos](images/views.png)",
+        ]
+    )
 
 
 def priors(r: dict[str, Any]) -> str:
-    rows = [[f"{s['identity']:g}", f"{s['network']:g}", f"{s['expression']:g}", f"{s['predicted_points_percent']:.3f}",
-             f"{s['auc']:.3f}", f"{s['same_mm']:.2f}", f"{s['different_mm']:.2f}"] for s in r["settings"]]  # fmt: skip
+    rows = [
+        [
+            f"{s['identity']:g}",
+            f"{s['network']:g}",
+            f"{s['expression']:g}",
+            f"{s['predicted_points_percent']:.3f}",
+            f"{s['auc']:.3f}",
+            f"{s['same_mm']:.2f}",
+            f"{s['different_mm']:.2f}",
+        ]
+        for s in r["settings"]
+    ]
     chosen = f" Chosen: {r['chosen']}." if "chosen" in r else ""
-    return "\n\n".join([
-        f"Weights of the fit's priors on the val split ({r['photos']} photos).{chosen}",
-        table(["λ_id", "λ_net", "λ_exp", "left-out points, %", "AUC", "same, mm", "different, mm"], rows),
-    ])  # fmt: skip
+    return "\n\n".join(
+        [
+            f"Weights of the fit's priors on the val split ({r['photos']} photos).{chosen}",
+            table(["λ_id", "λ_net", "λ_exp", "left-out points, %", "AUC", "same, mm", "different, mm"], rows),
+        ]
+    )
 
 
 def compiled(r: dict[str, Any]) -> str:
@@ -69,13 +102,22 @@ def compiled(r: dict[str, Any]) -> str:
 
 
 def speed(r: dict[str, Any]) -> str:
-    rows = [[name, f"{v['median ms']:.1f}", f"{v['quartiles ms'][0]:.1f} - {v['quartiles ms'][1]:.1f}", f"{v['least ms']:.1f}"]
-            for name, v in r["sameface"].items()]  # fmt: skip
-    return "\n\n".join([
-        f"`sameface reconstruct` of a {r['photo']} in a warm process on two cores, {r['runs']} runs.",
-        table(["step", "median ms", "quartiles", "least"], rows),
-        f"`import sameface`: {1000 * r['import sameface, seconds']:.0f} ms.",
-    ])  # fmt: skip
+    rows = [
+        [
+            name,
+            f"{v['median ms']:.1f}",
+            f"{v['quartiles ms'][0]:.1f} - {v['quartiles ms'][1]:.1f}",
+            f"{v['least ms']:.1f}",
+        ]
+        for name, v in r["sameface"].items()
+    ]
+    return "\n\n".join(
+        [
+            f"`sameface reconstruct` of a {r['photo']} in a warm process on two cores, {r['runs']} runs.",
+            table(["step", "median ms", "quartiles", "least"], rows),
+            f"`import sameface`: {1000 * r['import sameface, seconds']:.0f} ms.",
+        ]
+    )
 
 
 def fit_speed(r: dict[str, Any]) -> str:
@@ -84,7 +126,9 @@ def fit_speed(r: dict[str, Any]) -> str:
 
 
 def detector(r: dict[str, Any]) -> str:
-    return "```json\n" + json.dumps({k: v for k, v in r.items() if k != "command"}, indent=1, ensure_ascii=False) + "\n```"
+    return (
+        "```json\n" + json.dumps({k: v for k, v in r.items() if k != "command"}, indent=1, ensure_ascii=False) + "\n```"
+    )
 
 
 SECTIONS: list[tuple[str, Path, Callable[[dict[str, Any]], str]]] = [
@@ -100,8 +144,11 @@ SECTIONS: list[tuple[str, Path, Callable[[dict[str, Any]], str]]] = [
 
 
 def page() -> str:
-    parts = ["# Results", "Generated by `python tools/write_results.py` from `results/` and `benchmarks/`; each number's "
-             "command stands with it. Every test-split photo was unseen in training and in choosing."]  # fmt: skip
+    parts = [
+        "# Results",
+        "Generated by `python tools/write_results.py` from `results/` and `benchmarks/`; each number's "
+        "command stands with it. Every test-split photo was unseen in training and in choosing.",
+    ]
     for title, file, write in SECTIONS:
         if file.exists():
             r = json.loads(file.read_text())

@@ -5,6 +5,7 @@ Exit codes: 0 all done · 1 nothing could be done · 2 wrong usage · 3 done, bu
 """
 
 import dataclasses
+import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from io import TextIOWrapper
@@ -269,7 +270,12 @@ def model_convert(path: Annotated[Path, tyro.conf.Positional], out: Annotated[Pa
 
 
 def model_compile(
-    source: Annotated[Path, tyro.conf.Positional], out: Annotated[Path, tyro.conf.Positional], /, *, faces: int = 200
+    source: Annotated[Path, tyro.conf.Positional],
+    out: Annotated[Path, tyro.conf.Positional],
+    /,
+    *,
+    faces: int = 200,
+    save_report: Path | None = None,
 ) -> int:
     """ICT-FaceKit npz -> the model that ships with sameface, with a report of what was lost.
 
@@ -277,48 +283,29 @@ def model_compile(
         source: The ICT-FaceKit Light npz.
         out: The .npz to write.
         faces: How many random source faces to compare with.
+        save_report: JSON file to write the report to.
     """
     from sameface import morphable
+    from sameface.mesh_io import write_file
     from sameface.morphable.compile import compile_model, report
 
     compile_model(source).save(out)
-    print(f"{out}: {out.stat().st_size / 1e6:.2f} MB")
-    for name, value in report(morphable.load(out), source, faces).items():
+    lost = {"megabytes": out.stat().st_size / 1e6, **report(morphable.load(out), source, faces)}
+    for name, value in lost.items():
         print(f"  {name:40s} {value:.5g}")
+    if save_report is not None:
+        about = {"command": f"sameface model compile {source.name} {out.name} --faces {faces}", "report": lost}
+        write_file(save_report, (json.dumps(about, indent=1, ensure_ascii=False) + "\n").encode())
     return DONE
 
 
 def doctor() -> int:
     """Check this installation: versions, packaged files, and a face through the whole pipeline."""
-    import importlib.metadata
-    import platform
-    import time
+    from sameface.doctor import examine
 
-    import numpy as np
-
-    from sameface import __version__, morphable, picture
-    from sameface.camera import WeakPerspective
-    from sameface.errors import NoFaceFound
-    from sameface.reconstruction import reconstruct as run
-
-    print(f"sameface {__version__}, Python {platform.python_version()}, {platform.machine()}")
-    for package in ("numpy", "onnxruntime", "opencv-python-headless", "pillow", "pillow-heif", "torch", "ray"):
-        try:
-            print(f"  {package:24s} {importlib.metadata.version(package)}")
-        except importlib.metadata.PackageNotFoundError:
-            print(f"  {package:24s} not installed")
-    model = morphable.default()
-    frontal = np.diag([1.0, -1.0, -1.0])
-    camera = WeakPerspective(frontal, np.array([256.0, 256.0]), np.array(1.8), (512, 512))
-    start = time.perf_counter()
-    try:
-        answer = run(picture.render(model.mean, model.faces, camera))
-    except NoFaceFound:
-        print("  a rendered face was not found: something is wrong with the networks or their runtime")
-        return NOTHING
-    print(f"  a rendered face was found and fitted in {time.perf_counter() - start:.2f} s (with start-up), "
-          f"score {answer.views[0].seen.score:.2f}")  # fmt: skip
-    return DONE
+    lines, healthy = examine()
+    print("\n".join(lines))
+    return DONE if healthy else NOTHING
 
 
 def _train(arguments: list[str]) -> int:
