@@ -24,8 +24,8 @@ def default_network(r: dict[str, Any]) -> str:
     return "\n\n".join(
         [
             f"Landmark error on the test split of the face table ({r['photos']} photos through detector and network, "
-            f"{r['faces not found']} faces not found), percent of √(box area), by |yaw| in degrees. The labels are MediaPipe's, "
-            "themselves good to 1-2 %.",
+            f"{r['faces not found']} faces not found), percent of √(box area), by |yaw| in degrees. The labels are "
+            "MediaPipe's, themselves good to 1-2 %.",
             table(["dense points, mean %", *bins], [*rows, counts]),
             "Against hand-placed points (Helen, AFW, LFPW; test split; jaw on the outline):",
             table(["68 points, mean %", "all 68", "51 inner", "photos"], rows68),
@@ -49,8 +49,8 @@ def identity(r: dict[str, Any]) -> str:
     ]
     return "\n\n".join(
         [
-            f"{r['persons']} persons of the test split ({r['photos']} photos). Shapes from disjoint sets of photos, compared in "
-            "mm RMS over the face after the best rigid motion; AUC of telling same from different persons by that distance.",
+            f"{r['persons']} persons of the test split ({r['photos']} photos). Shapes from disjoint sets of photos, "
+            "compared in mm RMS over the face after the best rigid motion; AUC: same or different person by it.",
             table(["sets", "AUC", "same, mm", "different, mm", "same pairs", "different pairs"], rows),
         ]
     )
