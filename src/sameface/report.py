@@ -67,7 +67,7 @@ def write_report(reconstruction: Reconstruction, path: str | os.PathLike[str]) -
         "version": escape(__version__),
     }
     page = re.sub(r"\{\{(\w+)\}\}", lambda found: parts[found.group(1)], _template())
-    mesh_io.write_file(path, page.encode())
+    mesh_io.write_file(path, page.encode(errors="backslashreplace"))  # a file name may hold bytes that are no text
     return path
 
 

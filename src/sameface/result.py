@@ -143,7 +143,7 @@ class Reconstruction(Record):
         mesh_io.write_file(path, buffer.getvalue())
 
     def _json(self, path: Path, view: int | None) -> None:
-        mesh_io.write_file(path, (json.dumps(self.as_json(), indent=1) + "\n").encode())
+        mesh_io.write_file(path, (json.dumps(self.as_json(), indent=1, allow_nan=False) + "\n").encode())
 
     def _html(self, path: Path, view: int | None) -> None:
         from sameface.report import write_report

@@ -1,0 +1,374 @@
+"""Photos of a person to a face: what comes back from faces that are known, and from photos that cannot be used."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+from PIL import Image
+
+from faces import GRACE, astronaut, encoded, from_far, from_near, person, rendered, scenery, seen_by, two_people
+from sameface.camera import Perspective, WeakPerspective
+from sameface.errors import AssetMissing, BadPhoto, NoFaceFound
+from sameface.face import Photo
+from sameface.image import read
+from sameface.morphable import default
+from sameface.reconstruction import check_options, join, look, reconstruct, shape_distance
+
+ANNA, BERT, CARL = person(0), person(1), person(2)
+YAWS = (-0.5, 0.0, 0.4, 0.7, -0.2)
+
+
+def views_of(identity, count=3, name="anna"):
+    return [seen_by(from_far(yaw), identity, name=f"{name}-{k}.jpg") for k, yaw in enumerate(YAWS[:count])]
+
+
+def off(answer, identity) -> float:
+    """mm between the shape found and the true one."""
+    return shape_distance(default().vertices(answer.identity), default().vertices(identity), default(), scale=True)
+
+
+# ── known faces ────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_several_photos_give_one_identity_close_to_the_truth():
+    answer = join(views_of(ANNA))
+    assert off(answer, ANNA) < 1.0 < 2.5 < off(join(views_of(BERT)), ANNA)
+    assert answer.identity.shape == (default().n_identity,)
+    assert [v.seen.photo for v in answer.views] == ["anna-0.jpg", "anna-1.jpg", "anna-2.jpg"]
+    assert answer.disagreement == np.median([v.disagreement for v in answer.views])
+    assert 0 < answer.disagreement < 2.5
+    assert all(v.residual < 0.01 for v in answer.views)
+    assert answer.dropped == answer.notes == ()
+
+
+def test_more_photos_come_closer_than_one():
+    assert off(join(views_of(ANNA, 5)), ANNA) < off(join(views_of(ANNA, 1)), ANNA)
+
+
+def test_one_photo_has_nothing_to_disagree_with():
+    answer = join(views_of(ANNA, 1))
+    assert np.isnan(answer.disagreement)
+    np.testing.assert_array_equal(answer.views[0].identity_alone, answer.identity)
+    assert "add photos from other angles" in answer.notes[0]
+
+
+def test_no_observation_is_an_error():
+    with pytest.raises(ValueError, match="at least one"):
+        join([])
+
+
+@pytest.mark.parametrize(("count", "place"), [(2, 0), (2, 2), (3, 1)])
+def test_somebody_else_among_the_photos_is_left_out(count, place):
+    photos = views_of(ANNA, count)
+    stranger = seen_by(from_far(0.1), -1.5 * ANNA, name="stranger.jpg")
+    answer = join([*photos[:place], stranger, *photos[place:]])
+    assert [(photo, kind) for photo, kind, _ in answer.dropped] == [("stranger.jpg", "Disagrees")]
+    assert "mm from the other photos" in answer.dropped[0][2]
+    np.testing.assert_allclose(answer.identity, join(photos).identity, atol=1e-6)
+    assert len(answer.views) == count
+
+
+def test_two_photos_that_disagree_are_both_kept_but_it_is_said():
+    answer = join([*views_of(ANNA, 1), seen_by(from_far(0.1), -1.5 * ANNA, name="b.jpg")])
+    assert len(answer.views) == 2
+    assert any("same person?" in note for note in answer.notes)
+
+
+def test_a_poor_photo_counts_only_where_there_is_nothing_better():
+    good, poor = views_of(ANNA, 2)
+    poor = replace(poor, quality=0.01)
+    answer = join([poor, good])
+    assert [(photo, kind) for photo, kind, _ in answer.dropped] == [("anna-1.jpg", "PoorPhoto")]
+    np.testing.assert_allclose(answer.identity, join([good]).identity, atol=1e-9)
+    alone = join([poor])
+    assert alone.dropped == ()
+    assert any("every photo is poor" in note for note in alone.notes)
+
+
+# ── cameras ────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_known_focal_length_gives_a_perspective_camera_at_the_right_distance():
+    photos = [seen_by(from_near(yaw), ANNA, name=f"{yaw}.jpg", focal=700.0) for yaw in YAWS[:3]]
+    answer = join(photos)
+    assert off(answer, ANNA) < 1.2
+    for view in answer.views:
+        assert isinstance(view.camera, Perspective)
+        assert float(view.camera.focal) == 700
+        np.testing.assert_allclose(view.camera.center, [320, 240])
+        np.testing.assert_allclose(view.camera.translation[2], 450, rtol=0.1)  # of a face of average size
+
+
+def test_photos_with_and_without_a_focal_length_mix():
+    near, far = (
+        from_near(0.3, (480, 640)),
+        WeakPerspective(from_far(-0.4).rotation, np.array([900.0, 80.0]), np.array(0.8), (1000, 700)),
+    )
+    photos = [seen_by(near, ANNA, name="near.jpg", focal=700.0), seen_by(far, ANNA, name="far.jpg")]
+    for order in (photos, photos[::-1]):
+        views = {v.seen.photo: v for v in join(order).views}
+        assert isinstance(views["near.jpg"].camera, Perspective)
+        assert isinstance(views["far.jpg"].camera, WeakPerspective)
+        assert views["near.jpg"].camera.size == (480, 640)
+        assert views["far.jpg"].camera.size == (1000, 700)
+        np.testing.assert_allclose(views["near.jpg"].camera.center, [240, 320])
+        np.testing.assert_allclose(views["far.jpg"].camera.scale, 0.8, rtol=0.05)
+        for name, true in (("near.jpg", near), ("far.jpg", far)):
+            expected = true.project(default().landmarks(default().vertices(ANNA)).astype(float))
+            extent = np.ptp(expected, axis=0).max()
+            assert np.abs(views[name].landmarks - expected).max() < 0.04 * extent  # also at a corner of the photo
+
+
+def test_every_camera_has_the_size_of_its_own_photo():
+    sizes = [(640, 480), (480, 640), (2000, 1500)]
+    photos = [seen_by(from_far(yaw, size), ANNA, name=f"{yaw}") for yaw, size in zip(YAWS, sizes, strict=False)]
+    assert [v.camera.size for v in join(photos).views] == sizes
+
+
+# ── scale ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def pupils(answer) -> float:
+    """mm between the pupils of a reconstruction."""
+    model = default()
+    ids = [468, 473]
+    at = (
+        model.extra["mediapipe_weights"][ids][..., None]
+        * answer.vertices()[model.faces[model.extra["mediapipe_faces"][ids]]]
+    )
+    return float(np.linalg.norm(np.subtract(*at.sum(1))))
+
+
+def test_the_scale_is_that_of_an_average_head_unless_told():
+    answer = join(views_of(ANNA))
+    assert (answer.scale, answer.scale_from) == (1, "average head")
+
+
+@pytest.mark.parametrize("ipd", [55.0, 68.5])
+def test_the_pupil_distance_sets_the_scale(ipd):
+    answer = join(views_of(ANNA), ipd=ipd)
+    np.testing.assert_allclose(pupils(answer), ipd, rtol=1e-4)
+    assert f"{ipd:g} mm" in answer.scale_from
+    np.testing.assert_allclose(answer.identity, join(views_of(ANNA)).identity)
+
+
+def iris_of_the_model() -> float:
+    """mm across the iris of the average face."""
+    model = default()
+    ids = [469, 471]
+    corners = model.mean[model.faces[model.extra["mediapipe_faces"][ids]]]
+    return float(np.linalg.norm(np.subtract(*(model.extra["mediapipe_weights"][ids][..., None] * corners).sum(1))))
+
+
+@pytest.mark.parametrize("yaw", [0.0, 0.6])
+def test_the_iris_sets_the_scale_from_near_and_from_far_and_of_a_turned_head(yaw):
+    average = np.zeros(default().n_identity)
+    expected = 11.7 / iris_of_the_model()
+    for camera, focal in ((from_far(yaw), None), (from_near(yaw, distance=300.0), 700.0)):
+        answer = join([seen_by(camera, average, name="a", focal=focal)], iris=True)
+        np.testing.assert_allclose(answer.scale, expected, rtol=0.03)
+        assert "2 irises" in answer.scale_from
+
+
+def test_the_iris_is_not_measured_where_it_is_not_seen():
+    model = default()
+    shut = np.zeros(model.n_expression)
+    shut[[model.expression_names.index(f"eyeBlink{side}") for side in ("Left", "Right")]] = 1
+    asleep = seen_by(from_far(), ANNA, name="asleep.jpg", expression=shut)
+    aside = seen_by(from_far(1.2), ANNA, name="aside.jpg")
+    with pytest.raises(BadPhoto, match=r"no open eye looks forward in asleep.jpg, aside.jpg.*ipd"):
+        join([asleep, aside], iris=True)
+    awake = seen_by(from_far(), ANNA, name="awake.jpg")
+    assert "2 irises" in join([asleep, aside, awake], iris=True).scale_from
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"iris": True, "ipd": 60.0}, "either iris or ipd"),
+        ({"ipd": 10.0}, "ipd is 10 mm.*40 to 90"),
+        ({"ipd": float("nan")}, "40 to 90"),
+        ({"face": 0}, "counted from 1"),
+        ({"min_score": 0.0}, "min_score is 0"),
+        ({"min_score": 1.5}, "expected 0.05"),
+    ],
+)
+def test_options_that_cannot_be_meant_are_refused_before_any_work(options, message):
+    with pytest.raises(ValueError, match=message):
+        check_options(**options)
+    with pytest.raises(ValueError, match=message):
+        reconstruct("not even read.jpg", **options)
+
+
+# ── photos ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_photo_is_the_same_as_path_bytes_array_and_image(tmp_path):
+    path = tmp_path / "anna.png"
+    path.write_bytes(encoded(astronaut()))
+    with Image.open(path) as image:
+        image.load()
+    answers = [reconstruct(source) for source in (path, str(path), path.read_bytes(), astronaut(), image, read(path))]
+    for answer in answers[1:]:
+        np.testing.assert_array_equal(answer.identity, answers[0].identity)
+        np.testing.assert_array_equal(answer.views[0].landmarks, answers[0].views[0].landmarks)
+    names = [answer.views[0].seen.photo for answer in answers]
+    assert names == [str(path), str(path), "photo 1", "photo 1", str(path), str(path)]
+
+
+def test_photos_come_one_by_one_or_in_collections():
+    anna, scene = Photo(astronaut(), "anna"), scenery()
+    for given in ([anna, scene], [[anna, scene]], [photo for photo in [(anna,), (scene,)]], [iter([anna, scene])]):
+        answer = reconstruct(*given)
+        assert [view.seen.photo for view in answer.views] == ["anna"]
+        assert [photo for photo, _, _ in answer.dropped] == ["photo 2"]
+
+
+def test_rendered_photos_of_a_face_give_one_identity():
+    answer = reconstruct([rendered(0, yaw) for yaw in (-0.3, 0.0, 0.3)])
+    assert [view.seen.photo for view in answer.views] == ["photo 1", "photo 2", "photo 3"]
+    assert 0 < answer.disagreement < 4
+    assert len({answer.vertices(k).tobytes() for k in range(3)}) == 3  # three expressions, of
+    assert answer.vertices().shape == answer.model.mean.shape  # one neutral face
+    yaws = [answer._view_json(view)["head_pose_degrees"]["yaw"] for view in answer.views]
+    np.testing.assert_allclose(yaws, np.degrees([-0.3, 0, 0.3]), atol=8)
+
+
+@pytest.mark.parametrize("nothing", [(), ([],)])
+def test_no_photos_are_an_error(nothing):
+    with pytest.raises(ValueError, match="at least one photo"):
+        reconstruct(*nothing)
+
+
+def test_what_is_no_photo_at_all_is_an_error_of_the_caller():
+    with pytest.raises(TypeError):
+        reconstruct(7)  # type: ignore[arg-type]
+
+
+def test_a_folder_is_no_photo(tmp_path):
+    with pytest.raises(BadPhoto, match=r"is a folder.*gather"):
+        reconstruct(tmp_path)
+
+
+def broken_files(folder: Path) -> dict[str, str]:
+    """Files that are no usable photos, and what is said of each."""
+    big_header = bytearray(encoded(scenery(16, 16)))
+    big_header[16:24] = (60_000).to_bytes(4, "big") * 2
+    contents = {
+        "text.jpg": (b"dear diary", "text"),
+        "cut.jpg": (encoded(astronaut(), "JPEG")[:3000], "truncated JPEG"),
+        "bomb.png": (bytes(big_header), "damaged|million pixels"),
+        "dot.png": (encoded(scenery(1, 1)), "1×1"),
+        "wide.png": (encoded(scenery(20_000, 40)), "no face"),
+        "paper.pdf": (b"%PDF-1.7 ...", "PDF document"),
+        "empty.jpg": (b"", "0 bytes"),
+        "scenery.jpg": (encoded(scenery(), "JPEG"), "no face in .*320×240"),
+        "scenery.gif": (encoded(scenery(), "GIF"), "no face"),
+    }
+    for name, (content, _) in contents.items():
+        (folder / name).write_bytes(content)
+    Image.fromarray(np.full((40, 40), np.nan, np.float32)).save(folder / "nan.tif")
+    return {name: words for name, (_, words) in contents.items()} | {
+        "nan.tif": "NaN",
+        "missing.jpg": "there is no file",
+    }
+
+
+def test_one_bad_photo_never_stops_the_rest(tmp_path):
+    said = broken_files(tmp_path)
+    paths = [tmp_path / name for name in said]
+    for pixels, problem in ((np.full((64, 64, 3), np.nan), "NaN"), (np.zeros((0, 9, 3), np.uint8), "no pixels")):
+        looked = look([pixels])
+        assert looked.faces == ()
+        assert problem in looked.problems[0][2]
+    answer = reconstruct(*paths[:5], astronaut(), *paths[5:])
+    np.testing.assert_array_equal(answer.identity, reconstruct(astronaut()).identity)
+    assert [photo for photo, _, _ in answer.dropped] == [str(path) for path in paths]
+    for (photo, kind, message), (name, words) in zip(answer.dropped, said.items(), strict=True):
+        assert kind == ("NoFaceFound" if "no face" in words else "BadPhoto"), photo
+        assert name in message
+        assert any(word in message for word in words.split("|")) or "no face in " in message
+
+
+def test_if_no_photo_can_be_used_the_first_problem_is_raised(tmp_path):
+    with pytest.raises(NoFaceFound, match=r"no face in photo 1.*1 more photos could not be used"):
+        reconstruct(scenery(), tmp_path / "missing.jpg")
+    with pytest.raises(BadPhoto, match="there is no file"):
+        reconstruct(tmp_path / "missing.jpg", scenery())
+
+
+def test_a_photo_given_twice_counts_once(tmp_path):
+    (tmp_path / "a.png").write_bytes(encoded(astronaut()))
+    answer = reconstruct(tmp_path / "a.png", tmp_path / "a.png")
+    assert len(answer.views) == 1
+    assert "given twice" in answer.dropped[0][2]
+
+
+def test_of_several_faces_the_largest_is_taken_or_the_one_asked_for():
+    largest, second = reconstruct(two_people()), reconstruct(two_people(), face=2)
+    assert largest.views[0].seen.box[0] > 240 > second.views[0].seen.box[2]
+    np.testing.assert_array_equal(reconstruct(two_people(), face=1).identity, largest.identity)
+    with pytest.raises(NoFaceFound, match="has 2 faces, so there is no face 3"):
+        reconstruct(two_people(), face=3)
+    with pytest.raises(NoFaceFound, match="has 1 face, "):
+        reconstruct(GRACE, face=2)
+
+
+def test_look_tells_its_progress():
+    told: list[str] = []
+    looked = look([astronaut(), scenery(), GRACE], progress=told.append)
+    assert told == ["photo 1", "photo 2", str(GRACE)]
+    assert [len(faces) for faces in looked.faces] == [1, 1]
+    assert [photo for photo, _, _ in looked.problems] == ["photo 2"]
+
+
+def test_a_photo_that_does_not_fit_into_memory_is_a_row(monkeypatch):
+    def exhausted(*given, **options):
+        raise MemoryError
+
+    monkeypatch.setattr("sameface.reconstruction.observe", exhausted)
+    assert "does not fit into memory" in look([astronaut()]).problems[0][2]
+
+
+# ── networks ───────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def foreign_network(path: Path, description: str | None = None) -> Path:
+    """A network that copies its input, with or without a sameface description."""
+    value = [helper.make_tensor_value_info(n, TensorProto.FLOAT, [1]) for n in ("x", "y")]
+    graph = helper.make_graph([helper.make_node("Identity", ["x"], ["y"])], "copy", value[:1], value[1:])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    if description is not None:
+        helper.set_model_props(model, {"sameface": description})
+    onnx.save(model, path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("description", "message"),
+    [
+        (None, "carries no sameface description"),
+        ('{"method": "detector"}', "lacks crop, morphable, point_ids, version"),
+        (
+            '{"method": "m", "version": "1", "crop": {}, "point_ids": [], "morphable": "theirs"}',
+            "trained for the model 'theirs'",
+        ),
+    ],
+)
+def test_a_network_that_is_not_ours_is_no_photos_fault(tmp_path, description, message):
+    path = foreign_network(tmp_path / "theirs.onnx", description)
+    with pytest.raises(AssetMissing, match=message):
+        look([astronaut()], predictor=str(path))
+    with pytest.raises(AssetMissing, match=message):
+        look([], predictor=str(path))
+
+
+def test_a_text_file_is_no_network(tmp_path):
+    (tmp_path / "notes.onnx").write_text("not a network")
+    with pytest.raises(AssetMissing, match="is not a network that onnxruntime can load"):
+        reconstruct(astronaut(), predictor=str(tmp_path / "notes.onnx"))
+    with pytest.raises(AssetMissing, match=r"there is no network 'notes.txt'; there are: default"):
+        reconstruct(astronaut(), predictor="notes.txt")
