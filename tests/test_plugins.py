@@ -15,6 +15,14 @@ def test_a_files_name_is_its_name():
     assert plugins.load("datasets", "scenes").__name__ == "sameface.datasets.scenes"
 
 
+def test_files_that_only_help_the_plugins_are_not_listed():
+    assert "ict" in plugins.names("morphable")
+    assert "__init__" not in plugins.names("morphable")
+    for kind in plugins.REQUIRED:
+        for name in plugins.names(kind):
+            assert plugins.load(kind, name).__doc__
+
+
 def test_your_own_file_works_in_place_of_a_name(tmp_path):
     (tmp_path / "mine.py").write_text(METHOD)
     before = list(sys.path)

@@ -1,15 +1,15 @@
 """The folder is the registry: a method, data set, benchmark or morphable model is one file, named by its file name.
 
-`names("methods")` lists the files of `sameface/methods/`; `load("methods", "detector")` imports one of them.
-The path of your own file works in place of a name everywhere: `load("methods", "./mine.py")`. Files whose names begin
-with an underscore are helpers of their folder and are not listed.
+`names("methods")` lists the files of `sameface/methods/` that define what a method must; `load("methods", "detector")`
+imports one of them. The path of your own file works in place of a name everywhere: `load("methods", "./mine.py")`.
 """
 
+import ast
 import hashlib
 import importlib
 import importlib.util
-import pkgutil
 import sys
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 
@@ -24,6 +24,7 @@ REQUIRED = {
 """What a file of each kind must define."""
 
 
+@cache
 def names(kind: str) -> tuple[str, ...]:
     """The names of every plug-in of `kind` that comes with the package, sorted.
 
@@ -31,8 +32,8 @@ def names(kind: str) -> tuple[str, ...]:
     True
     """
     _check(kind)
-    package = importlib.import_module(f"sameface.{kind}")
-    return tuple(sorted(m.name for m in pkgutil.iter_modules(package.__path__) if not m.name.startswith("_")))
+    files = (Path(__file__).parent / kind).glob("[!_]*.py")
+    return tuple(sorted(file.stem for file in files if set(REQUIRED[kind]) <= _defined(file)))
 
 
 def load(kind: str, name: str) -> ModuleType:
@@ -59,6 +60,19 @@ def load(kind: str, name: str) -> ModuleType:
 def is_file(name: str) -> bool:
     """Whether `name` means a Python file of the user's rather than a plug-in of the package."""
     return name.endswith(".py")
+
+
+def _defined(file: Path) -> set[str]:
+    """What a Python file defines at its top level, without running it."""
+    defined = set()
+    for statement in ast.parse(file.read_text(encoding="utf-8")).body:
+        if isinstance(statement, ast.FunctionDef | ast.ClassDef):
+            defined.add(statement.name)
+        elif isinstance(statement, ast.Assign):
+            defined |= {target.id for target in statement.targets if isinstance(target, ast.Name)}
+        elif isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name):
+            defined.add(statement.target.id)
+    return defined
 
 
 def _load_file(path: Path) -> ModuleType:
