@@ -51,13 +51,7 @@ def export(run: Path, out: Path | None = None, *, weights: str = "best.pt", tole
         )
     if program is None:
         raise TrainingFailed(f"torch could not translate {name} to ONNX")
-    about = method.metadata() | {
-        "method": name,
-        "config": described["config"],
-        "data": Path(described["data"].partition(":")[0]).stem,
-        "step": described["step"],
-        "axes": {str(axis): text for axis, text in axes.items()},
-    }
+    about = method.metadata() | _origin(name, described, axes)
     part = out.with_name(out.name + ".part")
     try:
         part.write_bytes(_finished(program.model_proto, about))
@@ -81,6 +75,17 @@ def describe(path: Path) -> dict[str, Any]:
             f"{path} says nothing about itself (no metadata entry {KEY!r}): it was not made by sameface export"
         )
     return json.loads(entries[KEY])
+
+
+def _origin(name: str, described: dict[str, Any], axes: dict[int, str]) -> dict[str, Any]:
+    """Where the file comes from: the run's settings, without the folders of the machine it ran on."""
+    return {
+        "method": name,
+        "config": described["config"],
+        "data": Path(described["data"].partition(":")[0]).stem,
+        "step": described["step"],
+        "axes": {str(axis): text for axis, text in axes.items()},
+    }
 
 
 def _dimension(text: str) -> Any:
