@@ -2,7 +2,7 @@
 
 Two things are asked of a setting. Half of the dense points are fitted and the other half predicted: the median error of
 the predicted ones (percent of the face), which punishes too little and too much prior alike. And the shapes of disjoint
-sets of three photos per person: AUC of "same person" by distance in mm, against sets of other persons.
+sets of three and of ten photos per person: AUC of "same person" by distance in mm, against sets of other persons.
 """
 
 import itertools
@@ -18,11 +18,11 @@ from sameface.morphable import default
 from sameface.observe import points_of
 from sameface.predictor import load
 
-IDENTITY = (2.0, 8.0, 32.0, 128.0)
-NETWORK = (0.0, 8.0, 32.0)
-EXPRESSION = (20.0, 5.0, 80.0)
-"""the first is used for every identity × network; the others only at the best of those"""
-PHOTOS_PER_SET = 3
+IDENTITY = (0.3, 1.0, 3.0, 10.0)
+REPEATED = (0.0, 0.5, 1.0)
+OTHERS = ({"network": 8.0}, {"network": 32.0}, {"expression": 5.0}, {"expression": 80.0})
+"""tried one at a time at the best identity × repeated"""
+SETS = (3, 10)
 
 
 def half(points: Points, measured: Measured, chosen: np.ndarray) -> tuple[Points, Measured]:
@@ -66,16 +66,19 @@ def auc(distance: np.ndarray, same: np.ndarray) -> float:
     return float(1 - (rank[same].sum() - n * (n + 1) / 2) / (n * (~same).sum()))
 
 
-def verification(points: Points, data: Observed, priors: Priors) -> dict[str, float]:
-    sets, persons = sets_of(data, PHOTOS_PER_SET)
-    owner = np.repeat(np.arange(len(sets)), PHOTOS_PER_SET)
+def verification(points: Points, data: Observed, priors: Priors, size: int) -> dict[str, float]:
+    sets, persons = sets_of(data, size)
+    owner = np.repeat(np.arange(len(sets)), size)
     answer = fit(points, data.measured[sets.reshape(-1)], priors, person=owner)
-    face = default().vertices(answer.identity[::PHOTOS_PER_SET])[:, default().regions["face"]].reshape(len(sets), -1)
+    face = default().vertices(answer.identity[::size])[:, default().regions["face"]].reshape(len(sets), -1)
     i, j = np.triu_indices(len(sets), 1)
     distance = np.linalg.norm(face[i] - face[j], axis=1) / np.sqrt(default().regions["face"].sum())
     same = persons[i] == persons[j]
-    return {"auc": auc(distance, same), "same_mm": float(distance[same].mean()),
-            "different_mm": float(distance[~same].mean())}  # fmt: skip
+    return {
+        f"auc of sets of {size}": auc(distance, same),
+        f"same mm, sets of {size}": float(distance[same].mean()),
+        f"different mm, sets of {size}": float(distance[~same].mean()),
+    }
 
 
 def main() -> None:
@@ -83,18 +86,20 @@ def main() -> None:
     sample = data[np.random.default_rng(0).permutation(len(data.row))[:400]]
     table: list[dict[str, float]] = []
 
-    def look(identity: float, network: float, expression: float) -> None:
-        priors = Priors(identity=identity, network=network, expression=expression)
-        row = {"identity": identity, "network": network, "expression": expression,
-               "predicted_points_percent": predicted_error(points, sample.measured, priors)}  # fmt: skip
-        table.append(row | verification(points, data, priors))
-        print(json.dumps({k: round(v, 4) for k, v in table[-1].items()}), flush=True)
+    def look(**settings: float) -> None:
+        priors = Priors(**settings)  # type: ignore[arg-type]
+        row = {name: getattr(priors, name) for name in ("identity", "repeated", "network", "expression")}
+        row["left-out points, percent"] = predicted_error(points, sample.measured, priors)
+        for size in SETS:
+            row |= verification(points, data, priors, size)
+        table.append(row)
+        print(json.dumps({k: round(v, 4) for k, v in row.items()}), flush=True)
 
-    for identity, network in itertools.product(IDENTITY, NETWORK):
-        look(identity, network, EXPRESSION[0])
-    best = max(table, key=lambda row: row["auc"])
-    for expression in EXPRESSION[1:]:
-        look(best["identity"], best["network"], expression)
+    for identity, repeated in itertools.product(IDENTITY, REPEATED):
+        look(identity=identity, repeated=repeated, network=0.0, expression=20.0)
+    best = max(table, key=lambda row: sum(row[f"auc of sets of {size}"] for size in SETS))
+    for other in OTHERS:
+        look(**({name: best[name] for name in ("identity", "repeated", "network", "expression")} | other))
     out = {"command": "python " + " ".join(["tools/tune_priors.py", *sys.argv[1:]]), "split": "val",
            "photos": len(data.row), "missed": data.missed, "settings": table}  # fmt: skip
     Path("results/fit-priors.json").write_text(json.dumps(out, indent=1) + "\n")

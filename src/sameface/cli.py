@@ -38,7 +38,7 @@ def reconstruct(
     iris: bool = False,
     ipd: float | None = None,
     write: tuple[Kind, ...] = ALL_KINDS,
-    min_score: float = 0.5,
+    min_score: float = 0.6,
     predictor: str = "default",
     quiet: bool = False,
 ) -> int:

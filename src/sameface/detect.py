@@ -47,7 +47,7 @@ class Faces(Record):
         return len(self.scores)
 
 
-def detect(pixels: UInt8[np.ndarray, "H W 3"], *, min_score: float = 0.5, longest: int = 640) -> Faces:
+def detect(pixels: UInt8[np.ndarray, "H W 3"], *, min_score: float = 0.6, longest: int = 640) -> Faces:
     """Every face of a photo (sRGB, RGB order) whose score is at least `min_score`.
 
     A larger `longest` finds smaller faces, in time proportional to its square; at 640, faces from about 10 px of the

@@ -3,8 +3,10 @@
 The multi-image fit of Liu et al. 2018 (sec. 3.3.2, eq. 7), with priors and robust weights. Minimised over the
 identity α (shared), and per photo i the camera c_i and the expression β_i ∈ [0, 1]:
 
-    Σ_i Σ_l ρ(|P(c_i) v_l(α, β_i) − q_il| / σ_il) + λ_id |α|² + λ_net N |α − ᾱ|² + λ_exp Σ_i |β_i − β̄_i|²
+    Σ_i Σ_l ρ(|P(c_i) v_l(α, β_i) − q_il| / σ_il) + λ_id (1 + (N−1) r) |α|² + λ_net N |α − ᾱ|² + λ_exp Σ_i |β_i − β̄_i|²
 
+The network makes the same mistakes in every photo of a person: r is how far the N photos repeat each other. With r = 1,
+N copies of a photo give the shape of one; with r = 0 they would count as N independent witnesses and overrule the prior.
 ρ is Huber's function, q_il the measured points and σ_il their expected errors (px), ᾱ and β̄_i what the network said.
 Each round takes two Gauss-Newton steps: the expressions (cameras move along), then the identity (cameras and the
 expressions inside their box move along). What moves along is eliminated by the Schur complement, so that the valleys
@@ -38,6 +40,8 @@ class Priors:
 
     identity: float = 1.0
     """λ_id: pull towards the average face"""
+    repeated: float = 0.5
+    """r: correlation of the errors of two photos of a person"""
     network: float = 0.0
     """λ_net: pull towards the network's identity, per photo"""
     expression: float = 20.0
@@ -176,6 +180,7 @@ class _State:
     def __init__(self, model: Points, measured: Measured, priors: Priors, owner: np.ndarray):
         self.model, self.measured, self.priors, self.owner = model, measured, priors, owner
         self.count = np.bincount(owner)
+        self.ridge = priors.identity * (1 + (self.count - 1) * priors.repeated)
         trust = 1 / np.mean(measured.sigma, axis=1) ** 2
         self.anchor = _per_owner(trust[:, None] * measured.identity, owner) / _per_owner(trust, owner)[:, None]
         self.identity, self.expression = self.anchor.copy(), np.clip(measured.expression, 0, 1).astype(np.float64)
@@ -190,7 +195,7 @@ class _State:
     def prior(self, identity: np.ndarray) -> np.ndarray:
         """(persons,)"""
         p = self.priors
-        return p.identity * (identity**2).sum(1) + p.network * self.count * ((identity - self.anchor) ** 2).sum(1)
+        return self.ridge * (identity**2).sum(1) + p.network * self.count * ((identity - self.anchor) ** 2).sum(1)
 
     def objective_per_photo(self) -> np.ndarray:
         distance = (
@@ -263,8 +268,8 @@ class _State:
 
         hessian, gradient, back = self.by_parts(reduced)
         total = _per_owner(hessian, self.owner)
-        total = total + (p.identity + p.network * self.count)[:, None, None] * np.eye(hessian.shape[1])
-        slope = _per_owner(gradient, self.owner) - p.identity * self.identity
+        total = total + (self.ridge + p.network * self.count)[:, None, None] * np.eye(hessian.shape[1])
+        slope = _per_owner(gradient, self.owner) - self.ridge[:, None] * self.identity
         slope = slope + (p.network * self.count)[:, None] * (self.anchor - self.identity)
         delta = np.linalg.solve(total, slope[..., None])[..., 0]
         move = _followed(back, delta[self.owner])

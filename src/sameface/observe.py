@@ -30,7 +30,7 @@ AT_ONCE = 16
 """faces that go through the network at a time, so that a crowd does not fill the memory"""
 
 
-def observe(photo: Photo, predictor: Predictor, *, min_score: float = 0.5) -> list[Observation]:
+def observe(photo: Photo, predictor: Predictor, *, min_score: float = 0.6) -> list[Observation]:
     """Every face of a photo, the largest first.
 
     Raises NoFaceFound, naming the photo, its size and the best candidate, when there is none.

@@ -51,7 +51,7 @@ def reconstruct(
     predictor: str = "default",
     iris: bool = False,
     ipd: float | None = None,
-    min_score: float = 0.5,
+    min_score: float = 0.6,
     priors: Priors | None = None,
 ) -> Reconstruction:
     """The 3D face of ONE person from one or several photos (paths, bytes, arrays or Pillow images).
@@ -80,7 +80,7 @@ def look(
     photos: Iterable[Source | Photo],
     *,
     predictor: str = "default",
-    min_score: float = 0.5,
+    min_score: float = 0.6,
     progress: Callable[[str], Any] | None = None,
 ) -> Looked:
     """Every face of every photo, the largest first; problems are collected, not raised. Photos are read one by one."""
@@ -145,7 +145,7 @@ def join(
 
 
 def check_options(
-    *, face: int | None = None, iris: bool = False, ipd: float | None = None, min_score: float = 0.5
+    *, face: int | None = None, iris: bool = False, ipd: float | None = None, min_score: float = 0.6
 ) -> None:
     """Raise ValueError for options of a reconstruction that contradict each other or cannot be meant."""
     if face is not None and face < 1:
