@@ -116,7 +116,8 @@ def outliers(r: dict[str, Any]) -> str:
     rows = [[name, f"{100 * r[name]:.1f} %"] for name in r if name.startswith(("strangers", "own"))]
     return "\n\n".join(
         [
-            f"{r['sets']} sets of five photos of a person and one of a stranger, val split; threshold {r['threshold mm']} mm.",
+            f"{r['sets']} sets of five photos of a person and one of a stranger (val split); "
+            f"threshold {r['threshold mm']} mm.",
             table(["", "share"], rows),
         ]
     )
@@ -132,8 +133,8 @@ def detector(r: dict[str, Any]) -> str:
     turned = [[name, f"{v['recall']:.3f}", *v["recall_by_yaw"].values()] for name, v in r["turned"].items()]
     return "\n\n".join(
         [
-            f"Held-out scenes: {r['photos']} photos, {r['faces']} labelled faces (labels of a public detector; some "
-            "faces have none, so precision is a lower bound). Score 0.5; recall by face side in the photo as the network sees it.",
+            f"Held-out scenes: {r['photos']} photos, {r['faces']} labelled faces (labels of a public "
+            "detector; some faces have none, so precision is a lower bound). Score 0.5; recall by face side in the photo as the network sees it.",
             table(["detector", "recall", "precision", *sizes], rows),
             "Faces turned away (test crops of the face table), recall by |yaw|:",
             table(["detector", "recall", *yaws], turned),

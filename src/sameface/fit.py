@@ -3,7 +3,8 @@
 The multi-image fit of Liu et al. 2018 (sec. 3.3.2, eq. 7), with priors and robust weights. Minimised over the
 identity α (shared), and per photo i the camera c_i and the expression β_i ∈ [0, 1]:
 
-    Σ_i Σ_l ρ(|P(c_i) v_l(α, β_i) − q_il| / σ_il) + λ_id (1 + (N−1) r) |α|² + λ_net N |α − ᾱ|² + λ_exp Σ_i |β_i − β̄_i|²
+    Σ_i Σ_l ρ(|P(c_i) v_l(α, β_i) − q_il| / σ_il)
+        + λ_id (1 + (N−1) r) |α|² + λ_net N |α − ᾱ|² + λ_exp Σ_i |β_i − β̄_i|²
 
 The network makes the same mistakes in every photo of a person: r is how far the N photos repeat each other. With r = 1,
 N copies of a photo give the shape of one; with r = 0 they would count as N independent witnesses and overrule the prior.
