@@ -128,6 +128,34 @@ def test_every_camera_has_the_size_of_its_own_photo():
     assert [v.camera.size for v in join(photos).views] == sizes
 
 
+def test_a_focal_length_that_cannot_be_is_not_believed():
+    """EXIF data that survived a crop would put the nose behind the lens."""
+    photos = views_of(ANNA, 2)
+    answer = join([replace(photos[0], focal=60.0), photos[1]])
+    assert all(isinstance(view.camera, WeakPerspective) for view in answer.views)
+    np.testing.assert_allclose(answer.identity, join(photos).identity, atol=1e-9)
+    assert any(note.startswith("anna-0.jpg: the focal length") for note in answer.notes)
+
+
+def test_the_focal_length_of_a_file_arrives_at_its_camera(tmp_path):
+    """A mix of photos of different sizes, with and without the EXIF field."""
+    jpeg, png = tmp_path / "jpeg.jpg", tmp_path / "png.png"
+    jpeg.write_bytes(encoded(rendered(0, -0.3), "JPEG", quality=92, focal_35mm=50))
+    png.write_bytes(encoded(rendered(0, 0.3, (400, 330))))
+    for paths in ((jpeg, png), (png, jpeg)):
+        answer = reconstruct(*paths)
+        views = {Path(view.seen.photo).name: view for view in answer.views}
+        near, far = views["jpeg.jpg"].camera, views["png.png"].camera
+        assert isinstance(near, Perspective)
+        assert isinstance(far, WeakPerspective)
+        np.testing.assert_allclose(near.focal, 50 * np.hypot(320, 320) / np.hypot(36, 24))
+        assert (near.size, far.size) == ((320, 320), (400, 330))
+        for view in answer.views:
+            inside = np.clip(view.landmarks, 0, view.camera.size)
+            np.testing.assert_allclose(view.landmarks, inside, atol=5)
+            assert view.residual < 0.05
+
+
 # ── scale ──────────────────────────────────────────────────────────────────────────────────────────────────
 
 

@@ -212,7 +212,8 @@ class _progress:
 
         console = Console(stderr=True)
         self.total = total
-        self.bar = Progress(console=console, transient=True, disable=quiet or total < 2 or not console.is_terminal)
+        off = quiet or total < 2 or not console.is_terminal
+        self.bar = Progress(console=console, transient=True, disable=off, redirect_stdout=sys.stdout.isatty())
 
     def __enter__(self) -> Callable[[str], None]:
         self.bar.start()

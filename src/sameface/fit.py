@@ -7,7 +7,7 @@ identity α (shared), and per photo i the camera c_i and the expression β_i ∈
         + λ_id (1 + (N−1) r) |α|² + λ_net N |α − ᾱ|² + λ_exp Σ_i |β_i − β̄_i|²
 
 The network makes the same mistakes in every photo of a person: r is how far the N photos repeat each other. With r = 1,
-N copies of a photo give the shape of one; with r = 0 they would count as N independent witnesses and overrule the prior.
+N copies of a photo give the shape of one; with r = 0 they count as N independent witnesses and overrule the prior.
 ρ is Huber's function, q_il the measured points and σ_il their expected errors (px), ᾱ and β̄_i what the network said.
 Each round takes two Gauss-Newton steps: the expressions (cameras move along), then the identity (cameras and the
 expressions inside their box move along). What moves along is eliminated by the Schur complement, so that the valleys

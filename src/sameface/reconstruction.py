@@ -33,6 +33,8 @@ LEAST_QUALITY = 0.06
 """a worse photo does not count when there is a better one"""
 LEAST_SCORE = 0.05
 """of a detected face; below it everything is a candidate"""
+NEAREST = 180.0
+"""model mm from lens to face; a focal length that means less is not believed: the photo is a crop of another"""
 FAR_AWAY = 40.0
 """focal length / photo side of a camera that is as good as weak perspective"""
 
@@ -120,7 +122,8 @@ def join(
     check_options(iris=iris, ipd=ipd)
     network, model = load(predictor), default()
     points = points_of(network)
-    good, dropped = _good_enough(list(seen))
+    believed = [_without_wrong_focal(one) for one in seen]
+    good, dropped = _good_enough(believed)
     measured = _measured(good)
     alone = fit(points, measured, priors, shared=False)
     keep, reasons = _consistent(good, alone, model)
@@ -139,7 +142,7 @@ def join(
         scale=scale,
         scale_from=origin,
         dropped=tuple(problems) + tuple(dropped),
-        notes=tuple(_notes(views)),
+        notes=tuple(_notes(views) + _wrong_focals(seen, believed)),
     )
     return answer
 
@@ -211,6 +214,18 @@ def _good_enough(seen: list[Observation]) -> tuple[list[Observation], list[tuple
     why = "the face is too blurred, small or hidden (quality {:.2f}, below {:.2f})"
     dropped = [(o.photo, "PoorPhoto", why.format(o.quality, LEAST_QUALITY)) for o in poor]
     return [o for o in seen if o.quality >= LEAST_QUALITY], dropped
+
+
+def _without_wrong_focal(seen: Observation) -> Observation:
+    """The observation, its focal length forgotten if the face would be too near for it."""
+    near = seen.focal is not None and seen.focal / float(seen.camera.scale) < NEAREST
+    return replace(seen, focal=None) if near else seen
+
+
+def _wrong_focals(seen: Sequence[Observation], believed: Sequence[Observation]) -> list[str]:
+    wrong = [one.photo for one, other in zip(seen, believed, strict=True) if one.focal != other.focal]
+    why = "the focal length in its EXIF data puts the face too near the lens; was the photo cropped? It was not used"
+    return [f"{photo}: {why}" for photo in wrong]
 
 
 def _measured(seen: Sequence[Observation]) -> Measured:
