@@ -9,7 +9,7 @@ import pytest
 from onnx import TensorProto, helper
 from PIL import Image
 
-from faces import GRACE, astronaut, encoded, from_far, from_near, person, rendered, scenery, seen_by, two_people
+from faces import GRACE, astronaut, encoded, from_far, from_near, person, rendered, scenery, seen_by, turned, two_people
 from sameface.camera import Perspective, WeakPerspective
 from sameface.errors import AssetMissing, BadPhoto, NoFaceFound
 from sameface.face import Photo
@@ -119,7 +119,7 @@ def test_photos_with_and_without_a_focal_length_mix():
         for name, true in (("near.jpg", near), ("far.jpg", far)):
             expected = true.project(default().landmarks(default().vertices(ANNA)).astype(float))
             extent = np.ptp(expected, axis=0).max()
-            assert np.abs(views[name].landmarks - expected).max() < 0.04 * extent  # also at a corner of the photo
+            assert np.abs(views[name].landmarks - expected).max() < 0.005 * extent  # also at a corner of the photo
 
 
 def test_every_camera_has_the_size_of_its_own_photo():
@@ -191,11 +191,12 @@ def iris_of_the_model() -> float:
     return float(np.linalg.norm(np.subtract(*(model.extra["mediapipe_weights"][ids][..., None] * corners).sum(1))))
 
 
-@pytest.mark.parametrize("yaw", [0.0, 0.6])
-def test_the_iris_sets_the_scale_from_near_and_from_far_and_of_a_turned_head(yaw):
+@pytest.mark.parametrize(("yaw", "pitch"), [(0.0, 0.0), (0.6, 0.0), (0.0, 0.5)])
+def test_the_iris_sets_the_scale_from_near_and_from_far_and_of_a_turned_head(yaw, pitch):
     average = np.zeros(default().n_identity)
     expected = 11.7 / iris_of_the_model()
-    for camera, focal in ((from_far(yaw), None), (from_near(yaw, distance=300.0), 700.0)):
+    for camera, focal in ((from_far(), None), (from_near(distance=300.0), 700.0)):
+        camera = replace(camera, rotation=turned(yaw, pitch))
         answer = join([seen_by(camera, average, name="a", focal=focal)], iris=True)
         np.testing.assert_allclose(answer.scale, expected, rtol=0.03)
         assert "2 irises" in answer.scale_from
