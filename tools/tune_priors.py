@@ -20,6 +20,10 @@ from sameface.predictor import load
 
 IDENTITY = (0.3, 1.0, 3.0, 10.0)
 REPEATED = (0.0, 0.5, 1.0)
+CHOSEN = (
+    "the defaults of Priors: identity 1, repeated 1, network 0, expression 20; its AUC is within 0.01 of the best of the "
+    "grid, with less pull to the average face, so that different people look different"
+)
 OTHERS = ({"network": 8.0}, {"network": 32.0}, {"expression": 5.0}, {"expression": 80.0})
 """tried one at a time at the best identity × repeated"""
 SETS = (3, 10)
@@ -101,7 +105,7 @@ def main() -> None:
     for other in OTHERS:
         look(**({name: best[name] for name in ("identity", "repeated", "network", "expression")} | other))
     out = {"command": "python " + " ".join(["tools/tune_priors.py", *sys.argv[1:]]), "split": "val",
-           "photos": len(data.row), "missed": data.missed, "settings": table}  # fmt: skip
+           "photos": len(data.row), "missed": data.missed, "chosen": CHOSEN, "settings": table}  # fmt: skip
     Path("results/fit-priors.json").write_text(json.dumps(out, indent=1) + "\n")
 
 

@@ -134,8 +134,8 @@ def detector(r: dict[str, Any]) -> str:
     return "\n\n".join(
         [
             f"Held-out scenes: {r['photos']} photos, {r['faces']} labelled faces (labels of a public "
-            "detector; some faces have none, so precision is a lower bound). Score 0.5; recall by face side in the photo "
-            "as the network sees it.",
+            "detector; some faces have none, so precision is a lower bound). Score 0.5; recall by face side in the "
+            "photo as the network sees it.",
             table(["detector", "recall", "precision", *sizes], rows),
             "Faces turned away (test crops of the face table), recall by |yaw|:",
             table(["detector", "recall", *yaws], turned),
