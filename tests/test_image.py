@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pillow_heif
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageCms, PngImagePlugin
 
@@ -283,6 +283,7 @@ def test_what_is_no_photo_is_named(content, message, tmp_path):
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WebP", "TIFF", "GIF", "BMP", "AVIF", "HEIC"])
 @settings(max_examples=25, deadline=None)
 @given(part=st.floats(0.0, 0.9), flips=st.lists(st.tuples(st.floats(0, 0.999), st.integers(1, 255)), max_size=8))
+@example(part=0.0, flips=[(0.0, 1)] * 4 + [(0.0083532, 12)])  # a TIFF whose tags Pillow warns of while it decodes
 def test_a_damaged_file_is_a_photo_or_a_bad_photo(kind, part, flips):
     """Whatever is cut off or flipped, no other error comes out, and no warning."""
     y, x = np.mgrid[0:40, 0:50].astype(np.uint8)

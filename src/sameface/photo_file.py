@@ -80,7 +80,7 @@ def decode(data: bytes, name: str) -> Decoded:
     try:
         image = _opened(data, kind, name)
         _check_size(image.width, image.height, name)
-        image.load()
+        _load(image, kind)
     except _BROKEN as error:
         why = str(error) or type(error).__name__
         if any(word in why.lower() for word in ("truncated", "unexpected end", "premature", "broken data stream")):
@@ -210,6 +210,16 @@ def _opened(data: bytes, kind: str, name: str) -> Image.Image:
     with _header_lock, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return getattr(importlib.import_module(module), decoder)(io.BytesIO(data))
+
+
+def _load(image: Image.Image, kind: str) -> None:
+    """Decode the pixels; a TIFF then reads its tags once more, and Pillow warns of untidy ones."""
+    if kind != "TIFF":
+        image.load()
+        return
+    with _header_lock, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        image.load()
 
 
 def _rgb(image: Image.Image, name: str) -> UInt8[np.ndarray, "H W 3"]:
