@@ -15,7 +15,7 @@ test: .venv/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
 	$(BIN)/pyright --pythonpath $(BIN)/python
-	OMP_NUM_THREADS=2 $(BIN)/python -m pytest --cov --cov-report=term:skip-covered
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --cov --cov-report=term:skip-covered
 
 slow: .venv/.dev
 	OMP_NUM_THREADS=2 $(BIN)/python -m pytest -m slow
