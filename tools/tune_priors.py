@@ -22,8 +22,7 @@ IDENTITY = (0.3, 1.0, 3.0, 10.0)
 REPEATED = (0.0, 0.5, 1.0)
 CHOSEN = (
     "the defaults of Priors: identity 1, repeated 1, network 0, expression 20; its AUC is within 0.01 of the best of "
-    "the "
-    "grid, with less pull to the average face, so that different people look different"
+    "the grid, with less pull to the average face, so that different people look different"
 )
 OTHERS = ({"network": 8.0}, {"network": 32.0}, {"expression": 5.0}, {"expression": 80.0})
 """tried one at a time at the best identity × repeated"""
