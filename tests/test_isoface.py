@@ -10,9 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sameface import morphable
+from sameface.augment import augmented
 from sameface.datasets import facetable
 from sameface.methods import isoface
-from sameface.methods.isoface import Config, Method, augmented, model_distance, points_likelihood
+from sameface.methods.isoface import Config, Method, model_distance, points_likelihood
 
 SMALL = Config(size=32, widths=(4, 6, 8), blocks=(1, 1, 1), features=8, batch=4, steps=2)
 DENSE = len(isoface.POINT_IDS)

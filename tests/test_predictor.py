@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
 from sameface import predictor
-from sameface.errors import AssetMissing
+from sameface.errors import AssetMissing, BadPhoto
 from sameface.geometry import apply_affine
-from sameface.predictor import affine_from_five_points, affine_from_landmarks, load
+from sameface.predictor import Predictor, affine_from_five_points, affine_from_landmarks, load
 
 seeds = st.integers(0, 2**32 - 1)
 FACE = np.array([[-30.0, 0], [30, 0], [0, 40], [-25, 65], [25, 65]])
@@ -188,3 +188,20 @@ def test_the_network_that_ships_describes_itself():
         assert np.isfinite(value).all()
     np.testing.assert_allclose(answer["rotation"] @ answer["rotation"].swapaxes(1, 2), [np.eye(3)] * 2, atol=1e-4)
     assert predictor.load() is shipped
+
+
+def test_a_network_that_answers_nan_is_named(monkeypatch):
+    network = load("default")
+    session = network._session
+
+    class Broken:
+        def __getattr__(self, name):
+            return getattr(session, name)
+
+        def run(self, names, inputs):
+            return [answer * np.nan for answer in session.run(names, inputs)]
+
+    broken = Predictor(network.path)
+    monkeypatch.setitem(broken.__dict__, "_session", Broken())
+    with pytest.raises(BadPhoto, match="not finite"):
+        broken(np.zeros((1, network.size, network.size, 3), np.uint8))

@@ -128,6 +128,15 @@ def test_a_run_learns_and_leaves_its_folder(mine, tmp_path):
     assert first["loss"] == pytest.approx(first["square"] + first["size"])
 
 
+def test_a_run_can_begin_with_the_weights_of_another(mine, tmp_path):
+    log = run(mine, tmp_path / "first", Loop(log_every=1), steps=60, dropout=0.0)
+    start = str(tmp_path / "first" / "best.pt")
+    more = run(mine, tmp_path / "second", Loop(log_every=1, seed=5, start=start), steps=3, dropout=0.0)
+    assert more[0]["loss"] < 0.5 * log[0]["loss"]
+    with pytest.raises(AssetMissing, match="nowhere"):
+        run(mine, tmp_path / "third", Loop(start=str(tmp_path / "nowhere.pt")), steps=3)
+
+
 def test_a_finished_run_is_not_done_again(mine, tmp_path):
     log = run(mine, tmp_path / "run")
     changed = (tmp_path / "run" / "last.pt").stat().st_mtime_ns

@@ -44,16 +44,16 @@ class Observed:
         return Observed(missed=self.missed, measured=self.measured[index], **parts)
 
 
-def observed(split: str, *, persons_only: bool = False) -> Observed:
+def observed(split: str, *, persons_only: bool = False, every: int = 1) -> Observed:
     """Every row of a split whose face was found; of several faces the one nearest to the labels."""
     network = load("default")
     stamp = hashlib.sha256(network.path.read_bytes() + (network.path.parent / "detect.onnx").read_bytes()).hexdigest()[
         :12
     ]
-    file = CACHE / f"{split}{'-persons' if persons_only else ''}-{stamp}.npz"
+    file = CACHE / f"{split}{'-persons' if persons_only else ''}-{every}-{stamp}.npz"
     if not file.exists():
         CACHE.mkdir(parents=True, exist_ok=True)
-        np.savez(file, **_look(split, persons_only))
+        np.savez(file, **_look(split, persons_only, every))
     with np.load(file) as kept:
         a = {name: kept[name] for name in kept.files}
     camera = WeakPerspective(a["rotation"], a["translation"], a["scale"], (facetable.SIDE, facetable.SIDE))
@@ -62,11 +62,11 @@ def observed(split: str, *, persons_only: bool = False) -> Observed:
     return Observed(missed=int(a["missed"]), measured=measured, **plain)
 
 
-def _look(split: str, persons_only: bool) -> dict[str, np.ndarray]:
+def _look(split: str, persons_only: bool, every: int) -> dict[str, np.ndarray]:
     data, network = facetable.load(SHARED / "data" / "faces", split), load("default")
     rows: dict[str, list] = {}
     missed = 0
-    for i in range(len(data)):
+    for i in range(0, len(data), every):
         if persons_only and data.person[i] < 0:
             continue
         label = data.landmarks(i)

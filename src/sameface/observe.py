@@ -1,5 +1,6 @@
 """A photo → the faces in it: detector, upright crop, network, and the crop once more around what the network saw."""
 
+from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
@@ -66,7 +67,8 @@ def points_of(predictor: Predictor) -> Points:
             f"{predictor.name} was trained for the model {wanted!r}, but this package ships {model.name!r}"
         )
     ids = np.array(predictor.description["point_ids"])
-    return Points.of(model, model.extra["mediapipe_faces"][ids], model.extra["mediapipe_weights"][ids])
+    points = Points.of(model, model.extra["mediapipe_faces"][ids], model.extra["mediapipe_weights"][ids])
+    return replace(points, mean=points.mean + np.array(predictor.description.get("point_offsets_mm", np.zeros(3))))
 
 
 def _nothing(photo: Photo, faces: Faces, side: np.ndarray, min_score: float) -> str:

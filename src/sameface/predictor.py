@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from sameface.errors import AssetMissing
+from sameface.errors import AssetMissing, BadPhoto
 
 __all__ = ["Predictor", "affine_from_five_points", "affine_from_landmarks", "load"]
 
@@ -103,7 +103,11 @@ class Predictor:
             )
         batch = np.ascontiguousarray(crops.transpose(0, 3, 1, 2)).astype(np.float32) / 255
         names = [output.name for output in self._session.get_outputs()]
-        return dict(zip(names, self._session.run(names, {self._session.get_inputs()[0].name: batch}), strict=True))
+        said = dict(zip(names, self._session.run(names, {self._session.get_inputs()[0].name: batch}), strict=True))
+        broken = [name for name, values in said.items() if not np.isfinite(values).all()]
+        if broken:
+            raise BadPhoto(f"{self.name} gave {' and '.join(broken)} that are not finite numbers; is its file whole?")
+        return said
 
 
 _LOADED: dict[Path, Predictor] = {}

@@ -105,6 +105,8 @@ class Reconstruction(Record):
                    ".html": self._html}  # fmt: skip
         if path.suffix.lower() not in writers:
             raise ValueError(f"{path.name}: a reconstruction is saved as {', '.join(writers)}, not {path.suffix!r}")
+        if view is not None and path.suffix.lower() in (".json", ".html"):
+            raise ValueError(f"{path.name} tells of all views at once; leave view= out, or save a mesh")
         writers[path.suffix.lower()](path, view)
         return path
 

@@ -61,6 +61,8 @@ class Loop:
     """Steps between two writes of last.pt, which is what a kill can cost."""
     workers: int = 2
     """Threads that prepare items."""
+    start: str = ""
+    """A .pt of an earlier run (best.pt) whose weights to begin with, where a new run would draw them."""
     device: str = "auto"
     """Where to compute; auto is cuda if there is one, else cpu."""
 
@@ -110,7 +112,7 @@ def train(method: str, data: str, out: Path, config: Any = None, loop: Loop | No
         if config.batch % team.size:
             raise ValueError(f"a batch of {config.batch} cannot be shared equally by {team.size} processes")
         torch.manual_seed(loop.seed)
-        run = Run(out, plugin.Method(config), config, loop, team)
+        run = Run(out, _begun(plugin.Method(config), loop.start), config, loop, team)
         run.describe({"method": method, "data": data, "config": _plain(config), "loop": _plain(loop)})
         run.resume()
         if run.step < config.steps:
@@ -287,6 +289,15 @@ def restore(run: Path, weights: str = "best.pt") -> tuple[Any, dict[str, Any]]:
     state = torch.load(run / weights, map_location="cpu", weights_only=True)
     method.load_state_dict(state["weights"])
     return method.eval(), description | {"step": state["step"]}
+
+
+def _begun(method: Any, start: str) -> Any:
+    """The method with the weights of the file `start`, or as it is."""
+    if start:
+        if not Path(start).is_file():
+            raise AssetMissing(f"there is no file {start} to take the first weights from; give the best.pt of a run")
+        method.load_state_dict(torch.load(start, map_location="cpu", weights_only=True)["weights"])
+    return method
 
 
 def collate(items: Sequence[Item], device: torch.device) -> dict[str, Tensor]:

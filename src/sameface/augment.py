@@ -1,0 +1,72 @@
+"""What cameras, compression and hands do to a picture of a face: the augmentations that several methods share."""
+
+import cv2
+import numpy as np
+from jaxtyping import UInt8
+
+__all__ = ["augmented"]
+
+
+def augmented(crop: UInt8[np.ndarray, "S S 3"], rng: np.random.Generator) -> UInt8[np.ndarray, "S S 3"]:
+    """A square crop with low resolution, blur, noise, JPEG, colour, light and occluders, each only sometimes."""
+    size = len(crop)
+    if rng.random() < 0.3:
+        small = int(size * rng.uniform(0.2, 0.8))
+        how = (cv2.INTER_AREA, cv2.INTER_LINEAR)[int(rng.integers(2))]
+        crop = cv2.resize(cv2.resize(crop, (small, small), interpolation=how), (size, size))
+    if rng.random() < 0.2:
+        crop = _blurred(crop, rng)
+    out = crop.astype(np.float32)
+    if rng.random() < 0.15:
+        out = np.repeat(out.mean(2, keepdims=True), 3, axis=2)
+    if rng.random() < 0.8:
+        gain, lift = np.exp(rng.normal(0, 0.25)), rng.normal(0, 18)
+        out = (out - 128) * gain * np.exp(rng.normal(0, 0.1, 3)) + 128 + lift
+    if rng.random() < 0.25:  # light from one side
+        x = np.linspace(-1, 1, size, dtype=np.float32)
+        turn = rng.uniform(0, 2 * np.pi)
+        out *= np.exp(rng.uniform(0, 0.9) * (np.cos(turn) * x[None] + np.sin(turn) * x[:, None]))[..., None]
+    if rng.random() < 0.25:
+        out += rng.normal(0, rng.uniform(2, 14), out.shape).astype(np.float32)
+    out = np.clip(out, 0, 255).astype(np.uint8)
+    if rng.random() < 0.2:
+        _, code = cv2.imencode(".jpg", out, [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(15, 70))])
+        out = cv2.imdecode(code, cv2.IMREAD_COLOR)
+    for _ in range(int(rng.integers(1, 3)) if rng.random() < 0.3 else 0):
+        _occlude(out, rng)  # pyright: ignore[reportArgumentType]
+    return out  # pyright: ignore[reportReturnType]
+
+
+def _blurred(crop: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    if rng.random() < 0.5:
+        return cv2.GaussianBlur(crop, (0, 0), rng.uniform(0.5, 2.2))
+    length, turn = int(rng.integers(3, 9)), rng.uniform(0, np.pi)
+    kernel = np.zeros((length, length), np.float32)
+    middle, reach = (length - 1) / 2, length / 2 * np.array([np.cos(turn), np.sin(turn)])
+    ends = [tuple(int(v) for v in np.round(middle + sign * reach)) for sign in (-1, 1)]
+    cv2.line(kernel, ends[0], ends[1], 1.0)
+    return cv2.filter2D(crop, -1, kernel / max(kernel.sum(), 1e-6))
+
+
+def _occlude(out: np.ndarray, rng: np.random.Generator) -> None:
+    """Paint a box or an ellipse of one colour, of another part of the picture, or of noise."""
+    size = len(out)
+    w, h = (rng.uniform(0.1, 0.4, 2) * size).astype(int)
+    x, y = int(rng.integers(-w // 2, size - w // 2)), int(rng.integers(-h // 2, size - h // 2))
+    mask = np.zeros((size, size), np.uint8)
+    if rng.random() < 0.5:
+        cv2.rectangle(mask, (x, y), (x + int(w), y + int(h)), 1, -1)
+    else:
+        cv2.ellipse(
+            mask, (x + int(w) // 2, y + int(h) // 2), (int(w) // 2, int(h) // 2), rng.uniform(0, 180), 0, 360, 1, -1
+        )
+    kind = rng.random()
+    if kind < 0.5:
+        paint = np.broadcast_to(rng.integers(0, 256, 3, dtype=np.uint8), out.shape)
+    elif kind < 0.8:
+        least = min(20, size // 4)
+        paint = np.roll(out, tuple(int(v) for v in rng.integers(least, size - least, 2)), axis=(0, 1))
+    else:
+        paint = rng.integers(0, 256, out.shape, dtype=np.uint8)
+    where = mask.astype(bool)
+    out[where] = paint[where]
