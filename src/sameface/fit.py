@@ -41,7 +41,7 @@ class Priors:
 
     identity: float = 1.0
     """λ_id: pull towards the average face"""
-    repeated: float = 1.0
+    repeated: float = 0.5
     """r: correlation of the errors of two photos of a person"""
     network: float = 0.0
     """λ_net: pull towards the network's identity, per photo"""
