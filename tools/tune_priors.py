@@ -1,7 +1,7 @@
 """Choose the priors of the fit on the val split: `python tools/tune_priors.py` → results/fit-priors.json.
 
-Three things are asked of a setting. Half of the dense points are fitted and the other half predicted: the median error of
-the predicted ones (percent of the face), which punishes too little and too much prior alike. The shapes of disjoint
+Three things are asked of a setting. Half of the dense points are fitted and the other half predicted: the median error
+of those (percent of the face), which punishes too little and too much prior alike. The shapes of disjoint
 sets of three and of ten photos per person: AUC of "same person" by distance in mm, against sets of other persons. And
 people drawn from the model, measured with the network's real errors (`views_curve.py`): the shape's error from one and
 from eight photos.

@@ -116,4 +116,6 @@ def _session() -> Any:
             f"{NETWORK.name} is not in {NETWORK.parent}; install sameface again, or make it: sameface train detector, "
             f"then sameface export"
         )
-    return onnxruntime.InferenceSession(str(NETWORK), providers=["CPUExecutionProvider"])
+    options = onnxruntime.SessionOptions()
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # idle threads would slow what follows
+    return onnxruntime.InferenceSession(str(NETWORK), options, providers=["CPUExecutionProvider"])
