@@ -11,8 +11,8 @@ from sameface import image
 from sameface.camera import Camera, Perspective, WeakPerspective
 from sameface.errors import BadPhoto, NoFaceFound, SameFaceError
 from sameface.face import Observation, Photo
-from sameface.fit import Fit, Measured, Priors, fit, perspective_from_weak
-from sameface.geometry import align
+from sameface.fit import Fit, Measured, Points, Priors, fit, perspective_from_weak
+from sameface.geometry import align, barycentric
 from sameface.image import Source
 from sameface.morphable import MorphableModel, default
 from sameface.observe import observe, points_of
@@ -335,12 +335,12 @@ def _scale(
     ids = list(network.description["point_ids"])
     points = points_of(network)
     if ipd is not None:
-        pupils = points(identity[None], np.zeros((1, model.n_expression)))[0, [ids.index(k) for k in PUPILS]]
+        corners = model.faces[model.extra["mediapipe_faces"][list(PUPILS)]]
+        pupils = barycentric(model.vertices(identity), corners, model.extra["mediapipe_weights"][list(PUPILS)])
         return ipd / float(np.linalg.norm(pupils[0] - pupils[1])), f"pupil distance {ipd:g} mm"
     if not iris:
         return 1.0, "average head"
-    shapes = [points(identity[None], view.expression[None])[0] for view in views]
-    found = [one for view, shape in zip(views, shapes, strict=True) for one in _irises(view, shape, ids, model)]
+    found = [one for view in views for one in _irises(view, identity, points, ids, model)]
     if not found:
         names = ", ".join(view.seen.photo for view in views[:3])
         raise BadPhoto(
@@ -350,17 +350,23 @@ def _scale(
     return float(np.median(found)), f"human iris {IRIS_DIAMETER} mm ({len(found)} irises)"
 
 
-def _irises(view: View, points: Float[np.ndarray, "L 3"], ids: list[int], model: MorphableModel) -> list[float]:
-    """True mm per model mm from each iris that can be measured: 11.7 mm / (px across / px per model mm there)."""
-    out = []
+def _irises(view: View, identity: np.ndarray, points: Points, ids: list[int], model: MorphableModel) -> list[float]:
+    """True mm per model mm from each iris that can be measured.
+
+    An iris of 11.7 mm on an average head is seen by the network with the width of the ring in `points.mean` (which was
+    measured on many photos): the scale is that width / (px across / px per model mm at the eye).
+    """
+    out, shape = [], points(identity[None], view.expression[None])[0]
     for blink, pupil, right, left in zip(BLINKS, PUPILS, (469, 474), (471, 476), strict=True):
-        across = float(np.linalg.norm(np.subtract(*view.seen.landmarks[[ids.index(right), ids.index(left)]])))
-        ends = view.camera.project(points[ids.index(pupil)] + np.array([[-0.5, 0, 0], [0.5, 0, 0]]))
+        ring = [ids.index(right), ids.index(left)]
+        usual = float(np.linalg.norm(np.subtract(*points.mean[ring])))
+        across = float(np.linalg.norm(np.subtract(*view.seen.landmarks[ring])))
+        ends = view.camera.project(shape[ids.index(pupil)] + np.array([[-0.5, 0, 0], [0.5, 0, 0]]))
         per_mm = float(np.linalg.norm(ends[1] - ends[0]))  # of a disc that faces where the face does
         facing = float(np.linalg.norm(view.camera.rotation[:2, 0]))
         shut = view.expression[model.expression_names.index(blink)]
         if facing >= LEAST_FACING and shut <= MOST_SHUT:
-            out.append(IRIS_DIAMETER * per_mm / max(across, 1e-6))
+            out.append(usual * per_mm / max(across, 1e-6))
     return out
 
 
