@@ -37,7 +37,7 @@ def main() -> None:
         rows = np.append(mine[:5], rng.choice(np.flatnonzero(data.person == stranger)))
         for pure, chosen in ((False, rows), (True, mine)):
             seen = [Seen(float(data.quality[k]), int(k)) for k in chosen]
-            part = reconstruction._chosen(alone, chosen)
+            part = alone[chosen]
             keep, _ = reconstruction._consistent(seen, part, default())
             if pure:
                 mistaken_pure += 6 - len(keep)

@@ -18,7 +18,6 @@ that would raise it is cut to a third, and again, then refused.
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -158,10 +157,13 @@ def fit_cameras(points: Float[np.ndarray, "N L 3"], measured: Measured, rounds: 
     return camera
 
 
-def perspective_from_weak(camera: WeakPerspective, focal: Float[np.ndarray, " N"]) -> Perspective:
-    """The pinhole camera with this focal length (px) that agrees at the model's origin; the centre is the photo's."""
+def perspective_from_weak(
+    camera: WeakPerspective, focal: Float[np.ndarray, " N"], center: Float[np.ndarray, "N 2"] | None = None
+) -> Perspective:
+    """The pinhole camera with this focal length (px) that agrees at the origin; `center`: the photo's if None."""
     depth = focal / camera.scale
-    center = np.broadcast_to(np.array(camera.size, np.float64) / 2, camera.translation.shape).copy()
+    if center is None:
+        center = np.broadcast_to(np.array(camera.size, np.float64) / 2, camera.translation.shape).copy()
     aside = (camera.translation - center) / camera.scale[..., None]
     return Perspective(
         rotation=camera.rotation,
@@ -209,7 +211,7 @@ class _State:
     def linearised(self, part: slice) -> tuple[np.ndarray, np.ndarray]:
         """Weighted residuals (n, 2L, 1) and Jacobian (n, 2L, 6 + E + S) in camera, expression and identity."""
         points = self.model(self.identity[self.owner[part]], self.expression[part])
-        camera = _picked(self.camera, part)
+        camera = self.camera[part]
         residual = self.measured.landmarks[part] - camera.project(points)
         root = np.sqrt(_weights(residual, self.measured.sigma[part], self.priors.huber))[..., None]
         by_camera, by_point = _camera_jacobian(camera, points)
@@ -326,10 +328,6 @@ def _descend(at: Callable[[np.ndarray], np.ndarray], before: np.ndarray) -> None
             return
         step = np.where(worse, step / 3, step)
     at(np.where(worse, 0.0, step))
-
-
-def _picked(camera: Camera, index: Any) -> Camera:
-    return camera.map(lambda array: array[index])
 
 
 def _check(points: Points, measured: Measured) -> None:

@@ -56,9 +56,7 @@ def write_obj(
 ) -> None:
     """Wavefront OBJ, mm to 0.1 µm. A texture (needs `uv`, origin lower left) goes to a .png and a .mtl beside it."""
     path = Path(path)
-    _check_mesh(vertices, faces)
-    if texture is not None and uv is None:
-        raise ValueError("a texture needs uv coordinates to lie on the mesh by; give uv=")
+    _check_mesh(vertices, faces, uv, texture)
     text = [
         f"# sameface, millimetres\nmtllib {path.stem}.mtl\nusemtl face\n"
         if texture is not None
@@ -137,9 +135,7 @@ def write_glb(
     ARKit's. Offsets are stored sparsely where that is smaller. `normals` default to the mesh's smooth ones. The origin
     of `uv` is the lower left. The texture is embedded as JPEG, or as PNG if `lossless`.
     """
-    _check_mesh(vertices, faces)
-    if texture is not None and uv is None:
-        raise ValueError("a texture needs uv coordinates to lie on the mesh by; give uv=")
+    _check_mesh(vertices, faces, uv, texture)
     file = _Glb()
     primitive = _primitive(file, vertices, faces, vertex_normals(vertices, faces) if normals is None else normals, uv)
     mesh: dict[str, object] = {"name": "face", "primitives": [primitive]}
@@ -271,8 +267,12 @@ def _encoded(texture: UInt8[np.ndarray, "T S 3"], suffix: str) -> bytes:
     return cv2.imencode(suffix, texture[..., ::-1], options)[1].tobytes()
 
 
-def _check_mesh(vertices: np.ndarray, faces: np.ndarray) -> None:
+def _check_mesh(
+    vertices: np.ndarray, faces: np.ndarray, uv: np.ndarray | None = None, texture: np.ndarray | None = None
+) -> None:
     """Refuse what no reader could open."""
+    if texture is not None and uv is None:
+        raise ValueError("a texture needs uv coordinates to lie on the mesh by; give uv=")
     if not np.isfinite(vertices).all():
         bad = int((~np.isfinite(vertices).all(axis=1)).sum())
         raise ValueError(f"{bad} of {len(vertices)} vertices are NaN or infinite; a mesh file needs finite ones")

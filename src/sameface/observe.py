@@ -14,12 +14,10 @@ from sameface.face import Observation, Photo
 from sameface.fit import Points
 from sameface.geometry import apply_affine
 from sameface.morphable import default
-from sameface.predictor import Predictor, affine_from_five_points, affine_from_landmarks
+from sameface.predictor import FIVE, Predictor, affine_from_five_points, affine_from_landmarks
 
 __all__ = ["observe", "points_of"]
 
-FIVE = (468, 473, 4, 61, 291)
-"""MediaPipe's numbers of the irises, the nose tip and the mouth corners"""
 SMALLEST_FACE = 20.0
 """px; smaller faces carry too little to measure"""
 LAPLACE_TO_SIGMA = np.sqrt(3.0)
@@ -48,7 +46,11 @@ def observe(photo: Photo, predictor: Predictor, *, min_score: float = 0.6) -> li
     seen = _in_photo(said, first, predictor)
     again = np.stack([affine_from_landmarks(points, points[five], predictor.size) for points in seen])
     said = _said(photo.pixels, again, predictor)
-    return [_observation(photo, chosen, k, said, again, predictor) for k in range(len(again))]
+    seen = _in_photo(said, again, predictor)
+    return [
+        _observation(photo, chosen, k, {name: values[k] for name, values in said.items()}, again[k], seen[k], predictor)
+        for k in range(len(again))
+    ]
 
 
 @lru_cache(maxsize=4)
@@ -108,19 +110,25 @@ def _inverse(affine: Float[np.ndarray, "2 3"]) -> Float[np.ndarray, "2 3"]:
 
 
 def _observation(
-    photo: Photo, faces: Faces, k: int, said: dict[str, np.ndarray], affines: np.ndarray, predictor: Predictor
+    photo: Photo,
+    faces: Faces,
+    k: int,
+    said: dict[str, np.ndarray],
+    affine: Float[np.ndarray, "2 3"],
+    landmarks: Float[np.ndarray, "L 2"],
+    predictor: Predictor,
 ) -> Observation:
-    back = _inverse(affines[k])
+    """The k-th face, from its own row of what the network said."""
+    back = _inverse(affine)
     zoom = float(np.sqrt(abs(np.linalg.det(back[:, :2]))))
     size = predictor.size
     camera = WeakPerspective(
-        rotation=said["rotation"][k].astype(np.float64),
-        translation=(said["translation"][k].astype(np.float64) + 0.5) * size,
-        scale=np.float64(said["scale"][k]) * size,
+        rotation=said["rotation"].astype(np.float64),
+        translation=(said["translation"].astype(np.float64) + 0.5) * size,
+        scale=np.float64(said["scale"]) * size,
         size=(size, size),
     ).warped(back, photo.size)
-    error = said["landmark_error"][k].astype(np.float64)
-    landmarks = _in_photo({"landmarks": said["landmarks"][k : k + 1]}, affines[k : k + 1], predictor)[0]
+    error = said["landmark_error"].astype(np.float64)
     picture, to_picture = _picture(photo.pixels, landmarks)
     return Observation(
         photo=photo.name,
@@ -130,8 +138,8 @@ def _observation(
         score=float(faces.scores[k]),
         landmarks=landmarks,
         sigma=LAPLACE_TO_SIGMA * error * size * zoom,
-        identity=said["identity"][k].astype(np.float64),
-        expression=said["expression"][k].astype(np.float64),
+        identity=said["identity"].astype(np.float64),
+        expression=said["expression"].astype(np.float64),
         camera=camera,
         quality=float(1 / (1 + (np.median(error) / QUALITY_HALVES_AT) ** 2)),
         picture=picture,

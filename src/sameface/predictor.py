@@ -17,6 +17,8 @@ CONTEXT = 1.4
 """crop side / the larger side of the upright landmark box"""
 BOX_PER_EYE_MOUTH = 2.55
 """larger side of the landmark box / distance from the eyes' to the mouth's middle, median of the face table"""
+FIVE = (468, 473, 4, 61, 291)
+"""MediaPipe's numbers of the five points: irises, nose tip, mouth corners"""
 MOUTH_PER_EYES = 1.07
 """eye-mouth distance / eye distance of a frontal face, median of the face table"""
 

@@ -130,7 +130,7 @@ def join(
     dropped += reasons
     if len(keep) < len(good):
         good = [good[k] for k in keep]
-        measured, alone = _measured(good), _chosen(alone, keep)
+        measured, alone = _measured(good), alone[np.array(keep)]
     joint = alone if len(good) == 1 else fit(points, measured, priors)
     views = tuple(_view(good[k], joint, alone, k, model) for k in range(len(good)))
     scale, origin = _scale(views, joint.identity[0], model, network, iris, ipd)
@@ -254,22 +254,8 @@ def _cameras(seen: Sequence[Observation]) -> Camera:
     if all(o.focal is None for o in seen):
         return weak
     focal = np.array([o.focal if o.focal else FAR_AWAY * max(o.size) for o in seen])
-    camera = perspective_from_weak(weak, focal)
     center = np.array([np.array(o.size) / 2 if o.focal else o.camera.translation for o in seen], np.float64)
-    aside = (weak.translation - center) / weak.scale[:, None]
-    return replace(camera, center=center, translation=np.concatenate([aside, camera.translation[:, 2:]], axis=1))
-
-
-def _chosen(result: Fit, keep: Sequence[int]) -> Fit:
-    index = np.array(keep)
-    return replace(
-        result, identity=result.identity[index], expression=result.expression[index],
-        camera=_picked(result.camera, index), residual=result.residual[index],
-    )  # fmt: skip
-
-
-def _picked(camera: Camera, index: Any) -> Camera:
-    return camera.map(lambda array: array[index])
+    return perspective_from_weak(weak, focal, center)
 
 
 def _consistent(
@@ -299,7 +285,7 @@ def _consistent(
 
 
 def _view(seen: Observation, joint: Fit, alone: Fit, k: int, model: MorphableModel) -> View:
-    camera = replace(_picked(joint.camera, k), size=seen.size)
+    camera = replace(joint.camera[k], size=seen.size)
     if isinstance(camera, Perspective) and seen.focal is None:
         camera = _weak(camera)
     vertices = model.vertices(joint.identity[k], joint.expression[k])

@@ -89,10 +89,8 @@ class Reconstruction(Record):
         """The face over its photo: mesh and landmarks, cut to the head."""
         v = self.views[view]
         camera = _in_picture(v)
-        points = camera.project(
-            self.model.landmarks(self.model.vertices(self.identity, v.expression)).astype(np.float64)
-        )
         mesh = self.model.vertices(self.identity, v.expression)
+        points = camera.project(self.model.landmarks(mesh).astype(np.float64))
         return picture.overlay(v.seen.picture, mesh, self.model.faces, camera, landmarks=points)
 
     def save(self, path: str | os.PathLike[str], *, view: int | None = None) -> Path:

@@ -33,8 +33,9 @@ from torch import Tensor, nn
 from sameface import __version__, morphable
 from sameface.augment import augmented
 from sameface.errors import AssetMissing
+from sameface.fit import Points
 from sameface.geometry import apply_affine, barycentric, rotation_from_6d, vertex_normals
-from sameface.predictor import affine_from_landmarks
+from sameface.predictor import FIVE, affine_from_landmarks
 
 LANDMARKS = "landmarks"
 HIDDEN_WEIGHT = 0.15
@@ -88,18 +89,18 @@ class Method(nn.Module):
         self.model = morphable.default()
         points, weights = _dense_points(self.model)
         self.n_points = len(points)
-        corners = self.model.faces[self.model.extra["mediapipe_faces"][points]]
+        extra = self.model.extra
         self.register_buffer("point_weight", torch.tensor(weights), persistent=False)
         offsets = torch.tensor(point_offsets())
-        for name, (where, how) in {
-            "dense": (corners, self.model.extra["mediapipe_weights"][points]),
-            "ibug": (self.model.faces[self.model.landmark_faces], self.model.landmark_weights),
-            "contour": (self.model.faces[self.model.contour_faces], self.model.contour_weights),
+        for name, (faces, at) in {
+            "dense": (extra["mediapipe_faces"][points], extra["mediapipe_weights"][points]),
+            "ibug": (self.model.landmark_faces, self.model.landmark_weights),
+            "contour": (self.model.contour_faces, self.model.contour_weights),
         }.items():
-            for part in ("mean", "identity_basis", "expression_basis"):
-                rows = getattr(self.model, part)
-                at = (rows[where] * how[(...,) + (None,) * (rows.ndim - 1)]).sum(1)
-                self.register_buffer(f"{name}_{part}", torch.tensor(at, dtype=torch.float32), persistent=False)
+            seen = Points.of(self.model, faces, at)  # type: ignore[arg-type]
+            parts = {"mean": seen.mean, "identity_basis": seen.identity, "expression_basis": seen.expression}
+            for part, rows in parts.items():
+                self.register_buffer(f"{name}_{part}", torch.tensor(rows, dtype=torch.float32), persistent=False)
         self.dense_mean += offsets
         self.trunk = _Trunk(config)
         heads = {"identity": self.model.n_identity, "expression": self.model.n_expression, "camera": 9,
@@ -201,7 +202,7 @@ class Method(nn.Module):
     @cached_property
     def five(self) -> np.ndarray:
         """Where the irises, the nose tip and the mouth corners stand among the dense points."""
-        return np.array([POINT_IDS.index(k) for k in (468, 473, 4, 61, 291)])
+        return np.array([POINT_IDS.index(k) for k in FIVE])
 
     @cached_property
     def normals(self) -> np.ndarray:
