@@ -122,7 +122,7 @@ def test_a_folder_without_a_table_is_named(tmp_path):
 
 def test_missing_columns_are_named(tmp_path):
     parquet.write_table(arrow.table({"image": [b"x"], "name": ["a"]}), tmp_path / "other.parquet")
-    with pytest.raises(BadData, match=r"other\.parquet lacks the columns agree62, embedding, landmarks, "):
+    with pytest.raises(BadData, match=r"other\.parquet lacks the columns agree62, box62, embedding, landmarks, "):
         facetable.load(tmp_path, "train")
 
 

@@ -51,7 +51,7 @@ def export(run: Path, out: Path | None = None, *, weights: str = "best.pt", tole
         )
     if program is None:
         raise TrainingFailed(f"torch could not translate {name} to ONNX")
-    about = method.metadata() | _origin(name, described, axes)
+    about = _origin(name, described, axes) | method.metadata()
     part = out.with_name(out.name + ".part")
     try:
         part.write_bytes(_finished(program.model_proto, about))

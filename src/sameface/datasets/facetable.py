@@ -17,21 +17,27 @@ import numpy as np
 from sameface.errors import BadData
 from sameface.geometry import nearest_rotation, rotation_from_euler
 
-gives = ("image", "landmarks", "landmarks68", "rotation", "person", "embedding")
+gives = ("image", "landmarks", "landmarks68", "rotation", "params", "person", "embedding")
 
 SIDE = 160
 """px of every crop that is given; the 128 px crops of AFLW are enlarged"""
 LARGEST_DISAGREEMENT = 0.08
 SAMPLE_IDS = (*range(154), *range(468, 478))
 """point numbers that `sample` writes"""
-COLUMNS = ("image", "source", "name", "person", "split", "landmarks", "params62", "agree62", "landmarks68", "embedding")
+COLUMNS = (
+    "image", "source", "name", "person", "split", "landmarks", "params62", "box62", "agree62", "landmarks68",
+    "embedding",
+)  # fmt: skip
+LABELLED_SIDE = 120
+"""px of the square that `params62` refers to"""
 
 
 class Faces:
     """One split of the table. `faces[i]` decodes one row:
 
     image (160, 160, 3) uint8 RGB · landmarks (164, 2) px · landmarks68 (68, 2) px or NaN · rotation (3, 3) of the
-    camera (3DDFA's, so within some degrees) · person, a number, −1 when unknown · embedding (128,) unit length.
+    camera (3DDFA's, so within some degrees) · params (62,), 3DDFA's row-major 3×4 [sR | t], 40 shape, 10 expression,
+    with (X, 160 − Y) the px of the crop · person, a number, −1 when unknown · embedding (128,) unit length.
     """
 
     def __init__(self, root: Path, split: str):
@@ -82,12 +88,21 @@ class Faces:
             return np.full((68, 2), np.nan, np.float32)
         return np.asarray(points, np.float32).reshape(68, 2) * np.float32(SIDE / self.columns["size"][index])
 
+    def params(self, index: int) -> np.ndarray:
+        """(62,) float32: the label's 3×4 matrix turned from its 120 px square (x = X − 1, y = 120 − Y) to the crop."""
+        params = self.columns["params62"][index].astype(np.float64)
+        x, y, side = self.columns["box62"][index].astype(np.float64) * SIDE / self.columns["size"][index]
+        matrix, zoom = params[:12].reshape(3, 4) * side / LABELLED_SIDE, side / LABELLED_SIDE
+        matrix[:2, 3] += [x - side / 2 - zoom, SIDE - (y + side / 2)]
+        return np.concatenate([matrix.ravel(), params[12:]]).astype(np.float32)
+
     def __getitem__(self, index: int, /) -> dict[str, np.ndarray | np.generic]:
         return {
             "image": self.image(index),
             "landmarks": self.landmarks(index),
             "landmarks68": self.landmarks68(index),
             "rotation": self.rotation[index],
+            "params": self.params(index),
             "person": self.person[index],
             "embedding": np.asarray(self.columns["embedding"][index], np.float32),
         }
@@ -122,7 +137,7 @@ def _read(root: Path, split: str) -> tuple[dict[str, list], tuple[int, ...]]:
     if not table.num_rows:
         raise BadData(f"{root} has no faces of split {split!r}; the splits are train, val and test")
     columns: dict[str, list] = {name: table[name].to_pylist() for name in ("image", "source", "name", "person", "size")}
-    for name in ("landmarks", "params62", "embedding"):
+    for name in ("landmarks", "params62", "box62", "embedding"):
         flat = table[name].combine_chunks().flatten().to_numpy(zero_copy_only=False)
         columns[name] = list(flat.reshape(table.num_rows, -1))
     columns["landmarks68"] = table["landmarks68"].to_pylist()
@@ -144,18 +159,20 @@ def sample(root: Path) -> None:
                 matrix = np.zeros((3, 4), np.float32)
                 rotation = rotation_from_euler(np.zeros(1), rng.uniform(-0.5, 0.5, 1), np.zeros(1))[0]
                 matrix[:, :3] = 5e-4 * np.array([1.0, -1.0, -1.0])[:, None] * rotation
+                matrix[:2, 3] = LABELLED_SIDE / 2
                 embedding = rng.normal(size=128)
                 rows.append({
                     "image": cv2.imencode(".webp", picture)[1].tobytes(), "source": "sample",
                     "name": f"{split}-{person}-{k}", "person": person, "split": split, "size": SIDE,
                     "landmarks": rng.uniform(30, 130, 328).astype(np.float16),
                     "params62": np.append(matrix.reshape(-1), np.zeros(50)).astype(np.float32),
+                    "box62": np.array([80, 80, 120], np.float32),
                     "agree62": 0.01, "embedding": (embedding / np.linalg.norm(embedding)).astype(np.float16),
                     "landmarks68": rng.uniform(30, 130, 136).astype(np.float32) if k == 0 else None,
                 })  # fmt: skip
     types = {
         "landmarks": pa.list_(pa.float16()), "params62": pa.list_(pa.float32()), "embedding": pa.list_(pa.float16()),
-        "landmarks68": pa.list_(pa.float32()), "image": pa.binary(),
+        "landmarks68": pa.list_(pa.float32()), "image": pa.binary(), "box62": pa.list_(pa.float32()),
     }  # fmt: skip
     table = pa.table({
         name: pa.array([row[name] for row in rows], types.get(name)) for name in rows[0]

@@ -9,8 +9,9 @@ What σ means here: a face is u + w_shp a + w_exp e, where shape modes have unit
 runs to 1e6, and e is about 1. 3DDFA's networks predict z with (a, e) = m + s z, where m and s are the mean and
 deviation over their training photos (300W-LP), kept in a file of statistics. Our coefficient α is a/s: one unit is
 one deviation of those photos (not of Basel's scans). m is not folded in: α = 0 is the mean face u, and a network's z
-is α = z + m/s, with m/s in `extra["identity_offset"]` and `extra["expression_offset"]`. The statistics of 3DDFA and
-of 3DDFA_V2 differ (up to a factor of 4), so use those of your network; without any, the scale of a face is unknown
+is α = z + m/s, with m/s in `extra["identity_offset"]` and `extra["expression_offset"]`; the statistics themselves, of
+all 62 parameters in the files' units, are in `extra["parameters_mean"]` and `extra["parameters_std"]`. Those of 3DDFA
+and of 3DDFA_V2 differ (up to a factor of 4), so use those of your network; without any, the scale of a face is unknown
 and nothing is loaded.
 """
 
@@ -149,17 +150,17 @@ def _ids(keypoints: Any, path: Path) -> Int[np.ndarray, " 68"]:
 def _statistics(
     source: Any, n_shape: int, n_expression: int, path: Path
 ) -> tuple[Float[np.ndarray, " K"], Float[np.ndarray, " K"]]:
-    """(mean, deviation) of the shape and expression parameters."""
+    """(mean, deviation) of all parameters: pose, shape, expression."""
     if not isinstance(source, dict):
         raise BadModel(f"the statistics for {path} are a {type(source).__name__}; expected a dict of mean and std")
     prefix = "param_" if "param_mean" in source else ""
     require(source, (f"{prefix}mean", f"{prefix}std"), path, "statistics of 3DDFA's parameters")
-    mean, deviation = (np.ravel(source[f"{prefix}{name}"]).astype(float)[POSE:] for name in ("mean", "std"))
-    expected = n_shape + n_expression
+    mean, deviation = (np.ravel(source[f"{prefix}{name}"]).astype(float) for name in ("mean", "std"))
+    expected = POSE + n_shape + n_expression
     if mean.shape != (expected,) or deviation.shape != (expected,) or (deviation <= 0).any():
         raise BadModel(
-            f"the statistics for {path} have {len(mean) + POSE} means and {len(deviation) + POSE} deviations; expected "
-            f"{expected + POSE} each, the deviations positive"
+            f"the statistics for {path} have {len(mean)} means and {len(deviation)} deviations; expected {expected} "
+            "each, the deviations positive"
         )
     return mean, deviation
 
@@ -168,7 +169,7 @@ def _model(parts: _Parts, statistics: Any, path: Path) -> MorphableModel:
     mean = np.asarray(parts.mean, np.float32).reshape(-1, 3) / 1000
     n_shape, n_expression = np.shape(parts.shape)[1], np.shape(parts.expression)[1]
     centre, deviation = _statistics(statistics, n_shape, n_expression, path)
-    in_mm, offset = deviation / 1000, (centre / deviation).astype(np.float32)
+    in_mm, offset = deviation[POSE:] / 1000, (centre / deviation).astype(np.float32)[POSE:]
     if parts.faces.min() < 0 or parts.faces.max() >= len(mean):
         raise BadModel(f"{path}: the triangles use vertex {parts.faces.max()}, but there are {len(mean)} vertices")
     faces = parts.faces if outwardness(mean, parts.faces) > 0 else parts.faces[:, [0, 2, 1]]
@@ -186,7 +187,12 @@ def _model(parts: _Parts, statistics: Any, path: Path) -> MorphableModel:
             landmark_faces=chosen,
             landmark_weights=weights,
             expression_names=tuple(f"expression{i}" for i in range(n_expression)),
-            extra={"identity_offset": offset[:n_shape], "expression_offset": offset[n_shape:]},
+            extra={
+                "identity_offset": offset[:n_shape],
+                "expression_offset": offset[n_shape:],
+                "parameters_mean": centre.astype(np.float32),
+                "parameters_std": deviation.astype(np.float32),
+            },
         ),
         path,
     )
