@@ -1,6 +1,5 @@
 """scnn: WPDC against a loop that moves one parameter at a time, contrastive losses by hand, pairs, labels, export."""
 
-import pickle
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,14 +9,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from morphable_files import write_tddfa_sparse
+from morphable_files import write_tddfa_sparse, write_tddfa_sparse_v2
 from sameface import export, morphable, train
 from sameface.datasets import facetable
 from sameface.errors import BadData
 from sameface.geometry import rotation_from_euler
 from sameface.methods import scnn
 from sameface.methods.scnn import POSE, Basis, Config, Method, contrastive
-from sameface.morphable import tddfa
 from sameface.train import Loop
 
 
@@ -25,10 +23,7 @@ from sameface.train import Loop
 def folder(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("scnn")
     (path / "basel").mkdir()
-    write_tddfa_sparse(path / "basel")
-    mean, std = np.zeros(62), np.full(62, 1000.0)
-    mean[[0, 5, 10]], mean[[3, 7]], std[:12], std[[3, 7, 11]] = 4e-4, 60, 2e-4, 20
-    (path / "basel" / tddfa.V2_STATISTICS).write_bytes(pickle.dumps({"mean": mean, "std": std}))
+    write_tddfa_sparse_v2(path / "basel")
     facetable.sample(path / "faces")
     return path
 
@@ -185,7 +180,7 @@ def test_labels_of_another_model_are_refused(config, table):
 def test_labels_in_our_own_units_need_no_conversion():
     ours = Method(Config(size=40, features=4))
     params = np.concatenate([[0.5, 0, 0, 80, 0, 0.5, 0, 60, 0, 0, 0.5, 0], np.ones(131)])
-    matrix, coefficients = ours._ours(params, 160)
+    matrix, coefficients = ours.in_photo(params, 160)
     np.testing.assert_allclose(matrix, [[0.5, 0, 0, 80], [0, -0.5, 0, 100], [0, 0, -0.5, 0]])
     np.testing.assert_array_equal(coefficients, np.ones(131))
     assert set(ours.metadata()["crop"]) == {"size", "rule", "factor", "pixels"}

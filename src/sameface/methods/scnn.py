@@ -45,7 +45,7 @@ from torch import Tensor, nn
 from sameface import __version__, image, morphable
 from sameface.errors import BadData
 from sameface.fit import Points
-from sameface.geometry import apply_affine, rotation_from_6d
+from sameface.geometry import rotation_from_6d
 from sameface.morphable import MorphableModel
 from sameface.pairs import Pairs
 
@@ -236,26 +236,35 @@ class Method(nn.Module):
 
     def _photo(self, item: dict[str, Any], rng: np.random.Generator, train: bool) -> tuple[np.ndarray, np.ndarray]:
         """One crop and its whitened parameters."""
-        c, basis, pixels = self.config, self._basis, item["image"]
-        matrix, coefficients = self._ours(item["params"].astype(np.float64), len(pixels))
-        points = (basis.mean + basis.modes @ coefficients) @ matrix[:, :3].T + matrix[:, 3]
-        low, high = points[:, :2].min(0), points[:, :2].max(0)
+        size, pixels = self.config.size, item["image"]
+        matrix, coefficients = self.in_photo(item["params"].astype(np.float64), len(pixels))
+        affine = self.crop_affine(matrix, coefficients, rng if train else None)
+        crop = image.crop(pixels, affine, (size, size), edge=True)
+        scale = np.sqrt(np.linalg.det(affine[:, :2]))
+        moved = np.vstack([affine[:, :2] @ matrix[:2], scale * matrix[2:]])
+        moved[:2, 3] += affine[:, 2]
+        moved[1:] *= -1
+        moved[1, 3] += size
+        whitened = (np.concatenate([moved.ravel(), coefficients]) - self._basis.center) / self._basis.deviation
+        whitened[POSE - 1] = 0.0  # t_z cannot be seen
+        return crop, whitened.astype(np.float32)
+
+    def crop_affine(
+        self, matrix: Float[np.ndarray, "3 4"], coefficients: Float[np.ndarray, " C"], rng: np.random.Generator | None
+    ) -> Float[np.ndarray, "2 3"]:
+        """Photo px → px of the crop around the 68 points, with `rng` at a random turn, zoom and shift."""
+        c, basis = self.config, self._basis
+        points = (basis.mean + basis.modes @ coefficients) @ matrix[:2, :3].T + matrix[:2, 3]
+        low, high = points.min(0), points.max(0)
         turn, zoom, shift = 0.0, 1.0, np.zeros(2)
-        if train:
+        if rng is not None:
             turn, zoom = np.radians(rng.normal(0, c.turn)), np.exp(rng.normal(0, c.zoom))
             shift = rng.normal(0, c.shift, 2) * c.size
         scale = zoom * c.size / (BOX_FACTOR * (high - low).max())
         linear = scale * np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
-        affine = np.concatenate([linear, (c.size / 2 + shift - linear @ (low + high) / 2)[:, None]], axis=1)
-        crop = image.crop(pixels, affine, (c.size, c.size), edge=True)
-        moved = np.vstack([apply_affine(affine, matrix[:2].T).T, scale * matrix[2:]])
-        moved[:2, :3] -= affine[:, 2:]  # the shift belongs to the last column only
-        moved = np.array([[1.0], [-1.0], [-1.0]]) * moved + [[0, 0, 0, 0], [0, 0, 0, c.size], [0, 0, 0, 0]]
-        whitened = (np.concatenate([moved.ravel(), coefficients]) - basis.center) / basis.deviation
-        whitened[POSE - 1] = 0.0  # t_z cannot be seen
-        return crop, whitened.astype(np.float32)
+        return np.concatenate([linear, (c.size / 2 + shift - linear @ (low + high) / 2)[:, None]], axis=1)
 
-    def _ours(self, params: Float[np.ndarray, " K"], height: int) -> tuple[np.ndarray, np.ndarray]:
+    def in_photo(self, params: Float[np.ndarray, " K"], height: int) -> tuple[np.ndarray, np.ndarray]:
         """A label → (3×4 matrix from mm to image px, y down, z away; coefficients in σ)."""
         if len(params) != len(self._basis.center):
             raise BadData(
