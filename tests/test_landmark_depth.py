@@ -354,6 +354,7 @@ def test_depths_stay_within_reach(method):
 def test_one_command_trains_on_the_face_table_and_exports(tmp_path):
     facetable.sample(tmp_path / "faces")
     run = train.train("landmark_depth", f"facetable:{tmp_path / 'faces'}", tmp_path / "run", SMALL)
+    assert train.restore(run, "last.pt")[1]["step"] == 2  # nothing in it that only a pickle could hold
     about = export.describe(export.export(run))
     assert about["method"] == "landmark_depth"
     assert about["crop"] == {"size": 32, "rule": "box68", "factor": 1.5, "pixels": "RGB in [0, 1]"}

@@ -16,6 +16,7 @@ Losses:
   local  10⁴ (1/l) Σ_j |f_j − o_j|²                                            eq. 2; 10⁴: percent² of the crop side
   pairs  10⁴ 2/(l(l+1)) Σ_{j<k} (|f_j − f_k| − |o_j − o_k|)²                   eq. 4, b = 2
   depth  |ẑ − a|, the Euclidean norm over the 66 depths, mean over the faces   eq. 11
+
 with x̂ = (x − x̄) / ((σ_x + σ_y)/2), and likewise ŷ and ẑ with the same divisor (eq. 9): nothing changes when a face is
 moved or enlarged, and the answer is in the unit of the input (eq. 12).
 
@@ -45,6 +46,7 @@ Differs from the paper (what it leaves open is marked *open*):
     of normalisation (batch), share of dropout, weight of the pairs (1), length of training.
 """
 
+import math
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from itertools import pairwise
@@ -94,7 +96,7 @@ class Config:
     """Weight of the depth loss, eq. 11; RMSProp does not feel it, but the held-out sum does."""
     crop_factor: float = 1.5
     """Side of the crop / larger side of the box of the 68 points; ours."""
-    transformed: float = 80_000 / 98_600
+    transformed: float = 0.81
     """Share of training crops that are scaled, turned, moved and perhaps mirrored (sec. 4.2)."""
     scale: tuple[float, float] = (0.5, 2.0)
     """Range of the scale (sec. 4.2), log-uniform."""
@@ -161,7 +163,7 @@ class Method(nn.Module):
 
     def schedule(self, progress: float) -> float:
         """A cosine from 1 to 1 %."""
-        return 0.01 + 0.99 * 0.5 * (1 + np.cos(np.pi * progress))
+        return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * progress))
 
     def sample(self, data: Any, index: int, rng: np.random.Generator, train: bool) -> dict[str, np.ndarray]:
         """One photo and many 3D faces: `images` (size, size, 3) uint8, `landmarks` (66, 2) in crop units, `views`
