@@ -109,7 +109,7 @@ def test_photos_of_a_case_are_one_person_and_bad_ones_are_said(folder):
     assert measured["left_out"][:, 1].tolist() == ["NoFaceFound", "BadPhoto"]
     answer = systems.answer(measured)
     together = reconstruct(folder / "anna.png", folder / "again" / "anna.png")
-    np.testing.assert_allclose(answer.codes["identity of all"], [together.identity] * 2)
+    np.testing.assert_allclose(answer.codes["identity_joint"], [together.identity] * 2)
     np.testing.assert_allclose(answer.codes["identity"], [view.identity_alone for view in together.views])
     assert answer.landmarks.shape == (2, 68, 3)
 

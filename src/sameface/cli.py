@@ -1,25 +1,21 @@
 """`sameface VERB …`: every verb is one function here; its arguments become the flags (tyro).
 
-Exit codes: 0 all done · 1 nothing could be done · 2 wrong usage · 3 done, but some photos could not be used ·
+Exit codes: 0 all done · 1 nothing could be done · 2 wrong usage · 3 done, but some photos or cases could not be used ·
 130 stopped by Ctrl-C.
 """
 
 import dataclasses
 import json
+import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from io import TextIOWrapper
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple, NoReturn
+from typing import Annotated, Any, Literal, NoReturn
 
 import tyro
 
-from sameface.errors import BadOutput, BadPhoto, SameFaceError
-
-if TYPE_CHECKING:
-    from sameface.face import Observation
-    from sameface.outputs import Row
-    from sameface.result import Reconstruction
+from sameface.errors import SameFaceError
 
 Kind = Literal["obj", "ply", "glb", "npz", "overlay", "report", "views"]
 ALL_KINDS: tuple[Kind, ...] = ("obj", "ply", "glb", "npz", "overlay", "report", "views")
@@ -60,8 +56,9 @@ def reconstruct(
         predictor: Network to use: default, or the path of your own .onnx.
         quiet: No progress bar and no summary.
     """
+    from sameface import outputs
+    from sameface import people as many
     from sameface.observe import points_of
-    from sameface.outputs import make_folder, write_rows
     from sameface.predictor import load
     from sameface.reconstruction import check_options
 
@@ -71,157 +68,23 @@ def reconstruct(
         raise ValueError("give at least one photo or folder, for example: sameface reconstruct anna.jpg --out anna")
     check_options(face=face, iris=iris, ipd=ipd, min_score=min_score)
     points_of(load(predictor))
-    asked = _Asked(each, all_faces, face or 1, iris, ipd, write, min_score, predictor, quiet)
-    given = _gathered(photos)
+    asked = many.Asked(each, all_faces, face or 1, iris, ipd, write, min_score, predictor, quiet)
+    given = many.gathered(photos)
     paths, rows = [one for one in given if isinstance(one, Path)], [one for one in given if not isinstance(one, Path)]
-    make_folder(out)
-    write_rows(out, rows)  # what cannot be written is said now, not after an hour
+    outputs.make_folder(out)
+    outputs.write_rows(out, rows)  # what cannot be written is said now, not after an hour
     try:
-        with _progress(len(paths), quiet) as tick:
-            for person in _people(paths, asked, rows, tick):
-                rows.extend(_one(person, out, asked))
+        with many.Progress("looking", len(paths), quiet) as tick:
+            for person in many.people(paths, asked, rows, tick):
+                rows.extend(many.one_person(person, out, asked))
     finally:
-        code = _finished(out, rows, [str(one) if isinstance(one, Path) else one.photo for one in given])
-    return code
+        order = [str(one) if isinstance(one, Path) else one.photo for one in given]
+        worked, complete = many.finished(out, rows, order)
+    return _code(worked, complete)
 
 
-class _Asked(NamedTuple):
-    """The flags of one run."""
-
-    each: bool
-    all_faces: bool
-    face: int
-    iris: bool
-    ipd: float | None
-    write: tuple[Kind, ...]
-    min_score: float
-    predictor: str
-    quiet: bool
-
-
-def _gathered(photos: Iterable[str]) -> "list[Path | Row]":
-    """The photo files behind files and folders, each once; in place of a path that leads nowhere, a row."""
-    from sameface import image
-    from sameface.outputs import Row
-
-    given: list[Path | Row] = []
-    known: set[Path] = set()
-    for photo in photos:
-        try:
-            found = image.gather([photo])
-        except BadPhoto as error:
-            given.append(Row(photo, None, "BadPhoto", str(error)))
-            continue
-        new = {path.resolve(): path for path in found if path.resolve() not in known}
-        known |= new.keys()
-        given.extend(new.values())
-    return given
-
-
-class _Person(NamedTuple):
-    name: str
-    """sub-folder for the results; empty when there is only one person"""
-    seen: "list[Observation]"
-    problems: tuple[tuple[str, str, str], ...] = ()
-
-
-def _people(paths: Sequence[Path], asked: _Asked, rows: "list[Row]", tick: Callable[[str], None]) -> Iterator[_Person]:
-    """The observations of one person at a time; photos that cannot be used are added to `rows`."""
-    from sameface.outputs import PHOTOS, Row, stem, unused
-    from sameface.reconstruction import look, no_face_of_that_number
-
-    taken = {PHOTOS}
-    together: list[Observation] = []
-    for path in paths:
-        looked = look([path], predictor=asked.predictor, min_score=asked.min_score, progress=tick)
-        rows.extend(Row(photo, None, kind, message) for photo, kind, message in looked.problems)
-        for faces in looked.faces:
-            if asked.all_faces:
-                for k, one in enumerate(faces, 1):
-                    yield _Person(unused(f"{stem(path.name)}-face{k}", taken), [one])
-            elif asked.face > len(faces):
-                photo, kind, message = no_face_of_that_number(faces, asked.face)
-                rows.append(Row(photo, None, kind, message))
-            elif asked.each:
-                yield _Person(unused(stem(path.name), taken), [faces[asked.face - 1]])
-            else:
-                together.append(faces[asked.face - 1])
-    if together:
-        yield _Person("", together, tuple((r.photo, r.problem or "", r.message or "") for r in rows))
-
-
-def _one(person: _Person, out: Path, asked: _Asked) -> "list[Row]":
-    """Reconstruct one person and write the files; a row per photo, also where that failed, so that the rest goes on."""
-    from sameface.outputs import Row, write_person
-    from sameface.reconstruction import join
-
-    folder = out / person.name
-    try:
-        scale = {"iris": asked.iris, "ipd": asked.ipd}
-        answer = join(person.seen, predictor=asked.predictor, **scale, problems=person.problems)
-        write_person(answer, folder, asked.write)
-    except SameFaceError as error:
-        return [Row(one.photo, None, type(error).__name__, str(error)) for one in person.seen]
-    if not asked.quiet:
-        _summary(answer, folder)
-    dropped = {photo: (kind, message) for photo, kind, message in answer.dropped}
-    names = [one.photo for one in person.seen]
-    return [Row(name, None, *dropped[name]) if name in dropped else Row(name, person.name or ".") for name in names]
-
-
-def _finished(out: Path, rows: "list[Row]", order: Sequence[str]) -> int:
-    """Write photos.json, say what could not be used, and how the run went."""
-    from sameface.outputs import write_rows
-
-    place = {photo: k for k, photo in enumerate(order)}
-    rows.sort(key=lambda row: place[row.photo])
-    for message in dict.fromkeys(_line(row) for row in rows if row.problem):
-        print(message, file=sys.stderr)
-    worked = any(row.folder for row in rows)
-    try:
-        write_rows(out, rows)
-    except BadOutput as error:
-        print(f"not written: {error}", file=sys.stderr)
-        return PARTLY if worked else NOTHING
-    if not worked:
-        return NOTHING
-    return PARTLY if any(row.problem for row in rows) else DONE
-
-
-def _line(row: "Row") -> str:
-    """A problem in one line; messages about a result do not name the photo themselves."""
-    if row.problem == "BadOutput":
-        return f"not written: {row.message}"
-    return f"not used: {row.message}" if row.photo in (row.message or "") else f"not used: {row.photo}: {row.message}"
-
-
-def _summary(answer: "Reconstruction", folder: Path) -> None:
-    count = len(answer.views)
-    apart = f"; the photos agree within {answer.disagreement:.1f} mm (median)" if count > 1 else ""
-    print(f"{folder}: one face from {count} photo{'s' if count > 1 else ''}{apart}; scale: {answer.scale_from}")
-    for note in answer.notes:
-        print(f"  note: {note}")
-
-
-class _progress:
-    """A progress bar on a terminal, for more than one photo."""
-
-    def __init__(self, total: int, quiet: bool):
-        from rich.console import Console
-        from rich.progress import Progress
-
-        console = Console(stderr=True)
-        self.total = total
-        off = quiet or total < 2 or not console.is_terminal
-        self.bar = Progress(console=console, transient=True, disable=off, redirect_stdout=sys.stdout.isatty())
-
-    def __enter__(self) -> Callable[[str], None]:
-        self.bar.start()
-        task = self.bar.add_task("looking", total=self.total)
-        return lambda name: self.bar.update(task, advance=1, description=Path(name).name[:40])
-
-    def __exit__(self, *error: object) -> None:
-        self.bar.stop()
+def _code(worked: bool, complete: bool) -> int:
+    return NOTHING if not worked else DONE if complete else PARTLY
 
 
 # ── training, export, models ───────────────────────────────────────────────────────────────────────────────
@@ -300,6 +163,32 @@ def model_compile(
     return DONE
 
 
+def data(source: Annotated[str, tyro.conf.Positional], /, *, split: str = "train", show: Path | None = None) -> int:
+    """Say what a data set gives: items, shapes, persons; with --show, draw some of them with their labels.
+
+    Args:
+        source: DATASET:FOLDER, for example facetable:/data/faces.
+        split: Which part: train, val or test.
+        show: Picture (.png) to draw a sheet of items into.
+    """
+    from sameface import plugins
+
+    dataset, root = plugins.dataset_at(source)
+    items = dataset.load(root, split)
+    person = getattr(items, "person", None)
+    print(f"{source}, split {split}: {len(items)} items")
+    for name, value in items[0].items():
+        print(f"  {name:24s} {getattr(value, 'shape', ())} {getattr(value, 'dtype', type(value).__name__)}")
+    if person is not None:
+        print(f"  persons                  {len({int(k) for k in person if k >= 0})}")
+    if show is not None:
+        from sameface.show import show_items
+
+        show_items(dataset, root, split, show)
+        print(show)
+    return DONE
+
+
 def doctor() -> int:
     """Check this installation: versions, packaged files, and a face through the whole pipeline."""
     from sameface.doctor import examine
@@ -313,31 +202,88 @@ def _train(arguments: list[str]) -> int:
     """`sameface train METHOD …`: the flags are the fields of the method's Config and of the loop."""
     from sameface import plugins
 
-    if not arguments or arguments[0].startswith("-"):
-        print(
-            "usage: sameface train METHOD --data DATASET:FOLDER --out RUN …\n"
-            f"methods: {', '.join(plugins.names('methods'))}"
-              "\n`sameface train METHOD --help` shows every setting with its source")  # fmt: skip
-        return DONE if arguments and arguments[0] in ("-h", "--help") else USAGE
+    code = _usage(arguments, "sameface train METHOD --data DATASET:FOLDER --out RUN …", "methods")
+    if code is not None:
+        return code
     from sameface.train import Loop, settings, train
 
-    method = arguments[0]
-
-    arguments_of = dataclasses.make_dataclass(
-        "Arguments",
-        [
-            ("data", Annotated[str, tyro.conf.arg(help="DATASET:FOLDER, for example facetable:/data/faces")]),
-            ("out", Annotated[Path, tyro.conf.arg(help="run folder; the same one again resumes")]),
-            ("config", settings(method), dataclasses.field(default_factory=settings(method))),
-            ("loop", Loop, dataclasses.field(default_factory=Loop)),
-        ],
-    )
-    asked = tyro.cli(
-        tyro.conf.OmitArgPrefixes[arguments_of], args=arguments[1:], prog=f"sameface train {method}",
-        description=plugins.load("methods", method).__doc__,
+    method, config = arguments[0], settings(arguments[0])
+    asked = _flags(
+        f"sameface train {method}", arguments[1:], plugins.load("methods", method).__doc__,
+        ("data", Annotated[str, tyro.conf.arg(help="DATASET:FOLDER, for example facetable:/data/faces")]),
+        ("out", Annotated[Path, tyro.conf.arg(help="run folder; the same one again resumes")]),
+        ("config", config, dataclasses.field(default_factory=config)),
+        ("loop", Loop, dataclasses.field(default_factory=Loop)),
     )  # fmt: skip
     print(train(method, asked.data, asked.out, asked.config, asked.loop))
     return DONE
+
+
+def _evaluate(arguments: list[str]) -> int:
+    """`sameface evaluate BENCHMARK …`: the flags are ours and the fields of the benchmark's Options."""
+    from sameface import plugins
+
+    code = _usage(arguments, "sameface evaluate BENCHMARK --data ROOT …", "benchmarks")
+    if code is not None:
+        return code
+    plugin = plugins.load("benchmarks", arguments[0])
+    asked = _flags(
+        f"sameface evaluate {arguments[0]}", arguments[1:], plugin.__doc__,
+        ("data", Annotated[Path, tyro.conf.arg(help="folder of the benchmark, as its owners distribute it")]),
+        ("model", Annotated[str, tyro.conf.arg(help="default, mean, or the path of an exported .onnx")], "default"),
+        ("out", Annotated[Path | None, tyro.conf.arg(help="folder for the numbers, pictures and kept answers")], None),
+        ("show", Annotated[Path | None, tyro.conf.arg(help="only draw some cases with their truth, as .png")], None),
+        ("limit", Annotated[int | None, tyro.conf.arg(help="only the first cases")], None),
+        ("workers", Annotated[int, tyro.conf.arg(help="processes")], _cores()),
+        ("cache", Annotated[bool, tyro.conf.arg(help="keep what was measured in OUT/answers, and use it")], True),
+        ("quiet", Annotated[bool, tyro.conf.arg(help="no progress bar")], False),
+        ("options", plugin.Options, dataclasses.field(default_factory=plugin.Options)),
+    )  # fmt: skip
+    if asked.show is not None:
+        from sameface.show import show_cases
+
+        show_cases(plugin, asked.data, asked.show, options=asked.options)
+        print(asked.show)
+        return DONE
+    return _evaluated(arguments[0], asked)
+
+
+def _evaluated(benchmark: str, asked: Any) -> int:
+    from sameface.evaluate import evaluate
+    from sameface.people import Progress
+
+    with Progress(benchmark, None, asked.quiet) as tick:
+        report = evaluate(
+            benchmark, asked.data.expanduser(), asked.options, model=asked.model, out=asked.out, limit=asked.limit,
+            workers=asked.workers, cache=asked.cache, tick=tick,
+        )  # fmt: skip
+    print(report.as_text())
+    if asked.out is not None:
+        print(f"\n{asked.out}: the numbers of every case, and pictures")
+    return _code(bool(report.rows), not report.failures)
+
+
+def _usage(arguments: list[str], usage: str, kind: str) -> int | None:
+    """Print how a verb with a plug-in is used, unless a plug-in is named; the exit code if it was printed."""
+    from sameface import plugins
+
+    if arguments and not arguments[0].startswith("-"):
+        return None
+    print(
+        f"usage: {usage}\n{kind}: {', '.join(plugins.names(kind)) or 'none yet'}\n"
+        f"`{' '.join(usage.split()[:3])} --help` shows every setting with its source"
+    )
+    return DONE if arguments and arguments[0] in ("-h", "--help") else USAGE
+
+
+def _flags(program: str, arguments: list[str], description: str | None, *parts: tuple[Any, ...]) -> Any:
+    """Parse flags: each part is (name, type) or (name, type, default); the fields of a dataclass become flags."""
+    kind = dataclasses.make_dataclass("Arguments", parts)
+    return tyro.cli(tyro.conf.OmitArgPrefixes[kind], args=arguments, prog=program, description=description)
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -351,7 +297,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except (SameFaceError, OSError) as error:
         _leave(str(error), NOTHING)
     except ImportError as error:
-        extra = "compile" if given[:1] == ["model"] else "train"
+        extra = {"model": "compile", "evaluate": "evaluate", "data": "evaluate"}.get(given[0], "train")
         _leave(f"an optional package is missing ({error}): pip install 'sameface[{extra}]'", NOTHING)
     except ValueError as error:
         _leave(str(error), USAGE)
@@ -362,10 +308,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _run(given: list[str]) -> int:
     if given[:1] == ["train"]:
         return _train(given[1:])
+    if given[:1] == ["evaluate"]:
+        return _evaluate(given[1:])
     if given[:1] == ["model"]:
         verbs = {"show": model_show, "convert": model_convert, "compile": model_compile}
         return tyro.extras.subcommand_cli_from_dict(verbs, args=given[1:], prog="sameface model")
-    verbs = {"reconstruct": reconstruct, "export": export, "doctor": doctor, "train": _train_help, "model": _model_help}
+    verbs = {
+        "reconstruct": reconstruct, "evaluate": _evaluate_help, "train": _train_help, "export": export, "data": data,
+        "model": _model_help, "doctor": doctor,
+    }  # fmt: skip
     return tyro.extras.subcommand_cli_from_dict(verbs, args=given, prog="sameface", description=DESCRIPTION)
 
 
@@ -380,6 +331,11 @@ DESCRIPTION = "Photos of a person in, that person's 3D face out."
 def _train_help() -> int:
     """Train a method on a data set (sameface train METHOD --help)."""
     return _train([])
+
+
+def _evaluate_help() -> int:
+    """Measure a system on a benchmark (sameface evaluate BENCHMARK --help)."""
+    return _evaluate([])
 
 
 def _model_help() -> int:

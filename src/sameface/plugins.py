@@ -13,12 +13,14 @@ from functools import cache
 from pathlib import Path
 from types import ModuleType
 
-__all__ = ["is_file", "load", "names"]
+from sameface.errors import BadData
+
+__all__ = ["dataset_at", "is_file", "load", "names"]
 
 REQUIRED = {
     "methods": ("Config", "Method"),
     "datasets": ("gives", "load", "sample"),
-    "benchmarks": ("cases", "score", "sample"),
+    "benchmarks": ("Options", "cases", "score", "summary", "sample", "truth", "published"),
     "morphable": ("load",),
 }
 """What a file of each kind must define."""
@@ -55,6 +57,19 @@ def load(kind: str, name: str) -> ModuleType:
             f"such a file defines {', '.join(REQUIRED[kind])}"
         )
     return module
+
+
+def dataset_at(source: str) -> tuple[ModuleType, Path]:
+    """DATASET:FOLDER → the data set's module and the folder. Raises ValueError, or BadData if there is no folder."""
+    name, _, folder = source.partition(":")
+    if not name or not folder:
+        raise ValueError(
+            f"data {source!r} does not say what and where; write DATASET:FOLDER, for example scenes:/data/scenes"
+        )
+    dataset, root = load("datasets", name), Path(folder).expanduser()
+    if not root.is_dir():
+        raise BadData(f"there is no folder {root}, where data set {name} was said to be")
+    return dataset, root
 
 
 def is_file(name: str) -> bool:

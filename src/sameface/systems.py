@@ -132,7 +132,7 @@ def _pipeline(predictor: str, case: Case) -> Measured:
         "left_out": _text(found.dropped),
     }
     if len(case.photos) > 1:
-        measured["code/identity of all"] = np.repeat(found.identity[None], len(found.views), axis=0)
+        measured["code/identity_joint"] = np.repeat(found.identity[None], len(found.views), axis=0)
     return measured
 
 
