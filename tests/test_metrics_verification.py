@@ -377,6 +377,8 @@ def test_numbers_that_cannot_be_honest_are_refused():
         accuracy_exact(np.zeros((3, 8)), same, folds)
     with pytest.raises(ValueError, match="8 pairs of vectors but 7 fold numbers"):
         centred_cosines(np.ones((8, 2)), np.ones((8, 2)), folds[:7])
+    with pytest.raises(ValueError, match="there are no vectors outside fold 0"):
+        centred_cosines(np.ones((8, 2)), np.ones((8, 2)), 0 * folds)
     with pytest.raises(ValueError, match="7 scores for 8 pairs; fuse the same pairs"):
         fused([scores, scores[:7]], folds)
     with pytest.raises(ValueError, match="scores outside fold 0 are all the same"):

@@ -98,14 +98,22 @@ def squared_distance(first: Float[np.ndarray, "P D"], second: Float[np.ndarray, 
 
 
 def centred_cosines(
-    first: Float[np.ndarray, "P D"], second: Float[np.ndarray, "P D"], folds: FoldNumbers
+    first: Float[np.ndarray, "P D"],
+    second: Float[np.ndarray, "P D"],
+    folds: FoldNumbers,
+    held_out: Int[np.ndarray, " K"] | None = None,
 ) -> Float[np.ndarray, "K P"]:
-    """cos(a - m_k, b - m_k), m_k the mean of all vectors outside fold k: mobilefacenet's score when k is held out."""
+    """cos(a - m_k, b - m_k), m_k the mean of all vectors outside fold k: mobilefacenet's score when k is held out.
+
+    `held_out`: the folds k, by default those of the pairs (others are for folds of which no pair is given).
+    """
     if len(folds) != len(first):
         raise ValueError(f"there are {len(first)} pairs of vectors but {len(folds)} fold numbers; give one for each")
     rows = []
-    for fold in np.unique(folds):
+    for fold in np.unique(folds) if held_out is None else held_out:
         train = folds != fold
+        if not train.any():
+            raise ValueError(f"there are no vectors outside fold {fold}, whose mean is needed when it is held out")
         mean = np.concatenate([first[train], second[train]]).astype(np.float64).mean(0)
         rows.append((_unit(first - mean) * _unit(second - mean)).sum(1))
     return np.stack(rows)
