@@ -57,7 +57,8 @@ def test_small_labels_are_shown_large():
     assert max(out.shape) == 400
     left, _, right, _ = changed(out)
     assert right - left > 180
-    assert draw(photo, Labels({"landmarks": points * [16, 8]})).shape == (200, 400, 3)  # large ones: the whole photo
+    large = np.array([[100.0, 100], [900, 400]])
+    assert draw(photo, Labels({"landmarks": large})).shape == (200, 400, 3)
     assert draw(photo, Labels()).shape == (200, 400, 3)
     assert draw(photo, Labels({"landmarks": points + 5000})).shape == (200, 400, 3)
 

@@ -10,7 +10,6 @@ half a face, a mirrored point order, an upside-down pose, two persons under one 
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from math import ceil
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -31,6 +30,7 @@ __all__ = ["Labels", "draw", "labels_of", "show_cases", "show_items"]
 SIDE = 400
 """px of the longer side of each picture"""
 COLUMNS = 4
+"""an even number, so that two pictures of a person are in one row"""
 MARGIN = 0.45
 """how much around the labels is shown, in their larger side; labels that fill most of the picture show all of it"""
 
@@ -40,6 +40,8 @@ AXES = ((255, 70, 60), (70, 220, 80), (80, 130, 255))
 """+x to the subject's left, +y up, +z out of the face"""
 RIM = (25, 25, 25)
 COLOURS = {"landmarks68": YELLOW, "landmarks68_projected": CYAN, "places": PINK, "points": GREEN, "boxes": GREEN}
+
+_FONT = ImageFont.load_default(19)
 
 LINES_68 = (
     (range(17), False), (range(17, 22), False), (range(22, 27), False), (range(27, 31), False), (range(31, 36), False),
@@ -230,7 +232,7 @@ def _draw_points(out: UInt8[np.ndarray, "h w 3"], points: np.ndarray, colours: n
                 cv2.line(veil, _fixed(points[a]), _fixed(points[b]), colours[b].tolist(), 1, cv2.LINE_AA, 4)
     cv2.addWeighted(veil, 0.7, out, 0.3, 0, out)
     largest = 1.5 if len(points) > 68 else 2.6 if len(points) > 5 else 4.0
-    radius = float(np.clip(np.ptp(seen, axis=0).max() / 40, 1.2, largest)) * (0.6 if inner else 1.0)
+    radius = float(np.clip(np.ptp(seen, axis=0).max() / 25, 1.2, largest)) * (0.6 if inner else 1.0)
     for point, colour in zip(points, colours.tolist(), strict=True):
         if np.isfinite(point).all():
             if not inner:
@@ -270,7 +272,7 @@ def _title(name: str, person: Any, rotation: Float[np.ndarray, "3 3"] | None) ->
         parts.append(f"person {int(person)}" if person >= 0 else "person unknown")
     if rotation is not None and np.isfinite(rotation).all():
         pitch, yaw, roll = (round(float(np.degrees(angle))) for angle in euler_from_rotation(rotation))
-        parts.append(f"{pitch:+d}° {yaw:+d}° {roll:+d}°".replace("-", "−"))
+        parts.append(f"{pitch:+d}° {yaw:+d}° {roll:+d}°")
     return " · ".join(parts)
 
 
@@ -298,18 +300,38 @@ def _name(module: ModuleType) -> str:
 
 def _write(out: Path, tiles: list, titles: list[str], heading: str, legend: dict[str, tuple | None]) -> None:
     """The sheet with its heading and legend as a PNG file."""
-    sheet = contact_sheet(tiles, min(COLUMNS, ceil(len(tiles) ** 0.5)), titles, height=SIDE)
-    strip = Image.new("RGB", (sheet.shape[1], 92 if legend else 52), "white")
-    pen, font, x = ImageDraw.Draw(strip), ImageFont.load_default(22), 16.0
-    pen.text((x, 30), heading, "#222222", font, "lm")
-    for name, colour in legend.items():
-        text = f"{name}, near to far" if colour is None else name
-        for k in range(24):
-            share = k / 23
-            shade = tuple(np.round(NEAR * (1 - share) + FAR * share).astype(int).tolist()) if colour is None else colour
-            pen.line([(x + k, 60), (x + k, 80)], shade)
-        pen.rectangle([x, 60, x + 23, 80], outline="#555555")
-        pen.text((x + 32, 70), text, "#444444", ImageFont.load_default(18), "lm")
-        x += 56 + pen.textlength(text, ImageFont.load_default(18))
-    png = cv2.imencode(".png", np.ascontiguousarray(np.vstack([np.asarray(strip), sheet])[..., ::-1]))[1].tobytes()
+    sheet = contact_sheet(tiles, COLUMNS if len(tiles) > 4 else 2, titles, height=SIDE)
+    strip = np.vstack([_line(sheet.shape[1], [(heading, ())]), *_legend_lines(sheet.shape[1], legend)])
+    png = cv2.imencode(".png", np.ascontiguousarray(np.vstack([strip, sheet])[..., ::-1]))[1].tobytes()
     write_file(out, png)
+
+
+def _legend_lines(width: int, legend: dict[str, tuple | None]) -> list[UInt8[np.ndarray, "h w 3"]]:
+    """The legend in as many lines as it needs."""
+    lines: list[list] = [[]]
+    left = float(width)
+    for name, colour in legend.items():
+        text = name if colour else f"{name}, near to far"
+        needed = 60 + _FONT.getlength(text)
+        if needed > left and lines[-1]:
+            lines.append([])
+            left = float(width)
+        left -= needed
+        lines[-1].append((text, [colour] * 2 if colour else [NEAR, FAR]))
+    return [_line(width, line) for line in lines if line]
+
+
+def _line(width: int, entries: list) -> UInt8[np.ndarray, "h w 3"]:
+    """A line of texts on white, each after a chip that shades from one colour to another, if it has them."""
+    line = Image.new("RGB", (width, 42), "white")
+    pen, x = ImageDraw.Draw(line), 16.0
+    for text, ends in entries:
+        if len(ends):
+            for k, share in enumerate(np.linspace(0, 1, 24)):
+                shade = np.round((1 - share) * np.array(ends[0]) + share * np.array(ends[1])).astype(int)
+                pen.line([(x + k, 11), (x + k, 31)], tuple(shade.tolist()))
+            pen.rectangle([x, 11, x + 23, 31], outline="#555555")
+            x += 32
+        pen.text((x, 21), text, "#333333", _FONT, "lm")
+        x += 28 + _FONT.getlength(text)
+    return np.asarray(line)
