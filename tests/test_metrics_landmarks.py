@@ -26,6 +26,7 @@ from sameface.metrics.landmarks import (
     mean_by_yaw,
     nme,
     point_errors,
+    table_by_yaw,
     yaw_bin,
 )
 
@@ -325,6 +326,18 @@ def test_means_by_yaw_by_hand():
     means = mean_by_yaw(np.array([1.0, 3, 3, 5, 8, 8]), yaw)
     assert (means.bins, means.counts, means.mean) == ((2, 4, 8), (2, 2, 2), 14 / 3)
     np.testing.assert_allclose(means.std, np.std([2, 4, 8]))
+
+
+def test_the_table_by_name_says_what_there_is():
+    errors, yaw = np.array([1.0, 3, 5, 9]), np.array([0.0, 20, -40, 70])
+    table = table_by_yaw(errors, yaw)
+    means = mean_by_yaw(errors, yaw)
+    assert [table[f"nme_{name}"] for name in ("0_30", "30_60", "60_90")] == list(means.bins) == [2, 5, 9]
+    assert (table["nme_mean"], table["nme_std"], table["nme_faces"]) == (means.mean, means.std, 4.5)
+    assert (table["images_0_30"], table["images_30_60"], table["images_60_90"]) == (2, 1, 1)
+    part = table_by_yaw(errors[:3], yaw[:3])
+    assert set(table) - set(part) == {"nme_60_90", "nme_mean", "nme_std"}
+    assert part["images_60_90"] == 0
 
 
 @settings(max_examples=15)

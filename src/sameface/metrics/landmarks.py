@@ -14,7 +14,7 @@ from sameface.geometry import align
 
 __all__ = [
     "Alignment", "Depth", "Normaliser", "YawMeans", "aligned", "ape", "area_under_curve", "cumulative_errors", "cvgtce",
-    "face_size", "failure_rate", "gte", "mean_by_yaw", "nme", "point_errors", "yaw_bin",
+    "face_size", "failure_rate", "gte", "mean_by_yaw", "nme", "point_errors", "table_by_yaw", "yaw_bin",
 ]  # fmt: skip
 
 Normaliser = Literal[
@@ -270,6 +270,24 @@ def mean_by_yaw(errors: Float[np.ndarray, " N"], yaw: Float[np.ndarray, " N"]) -
     zero, one, two = means.tolist()
     frontal, half, profile = counts.tolist()
     return YawMeans((zero, one, two), (frontal, half, profile), float(means.mean()), float(means.std()))
+
+
+def table_by_yaw(errors: Float[np.ndarray, " N"], yaw: Float[np.ndarray, " N"]) -> dict[str, float]:
+    """The same table by name, for any part of the faces: nme_0_30, nme_30_60, nme_60_90, nme_mean, nme_std, nme_faces.
+
+    nme_faces is the mean of the faces, as other papers report it; images_0_30 … count. A bin without faces has no mean,
+    and then there are no nme_mean and nme_std of the three.
+    """
+    _require_finite(errors[:, None], "the errors")
+    bins, table = yaw_bin(yaw), {}
+    counts = np.bincount(bins, minlength=3)
+    for k, name in enumerate(("0_30", "30_60", "60_90")):
+        if counts[k]:
+            table[f"nme_{name}"] = float(errors[bins == k].mean())
+    if counts.all():
+        table |= {"nme_mean": mean_by_yaw(errors, yaw).mean, "nme_std": mean_by_yaw(errors, yaw).std}
+    table["nme_faces"] = float(errors.mean())
+    return table | {f"images_{name}": float(n) for name, n in zip(("0_30", "30_60", "60_90"), counts, strict=True)}
 
 
 def _require_word(what: str, word: str, kind: Any) -> None:
