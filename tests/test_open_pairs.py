@@ -42,7 +42,7 @@ def test_the_sample_reads_and_who_knows_every_person_is_always_right(tmp_path):
     assert pairs.score(cases[0], answers[0], OPTIONS) == {}
     numbers = pairs.summary(cases, answers, [{}] * 10, OPTIONS)
     assert numbers["identity/cosine/accuracy"] == numbers["mesh/mm/accuracy"] == 100
-    assert pairs.curves(cases, answers, OPTIONS)["mesh/mm"].tar.max() == 1
+    assert pairs.curves(cases, answers, OPTIONS)["mesh/mm"][1].max() == 1
     with pytest.raises(ValueError, match="neither codes"):
         pairs.score(cases[0], Answer(), OPTIONS)
 

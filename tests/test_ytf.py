@@ -68,7 +68,7 @@ def test_the_code_of_a_video_is_the_mean_over_its_frames(root):
     assert numbers["identity/cosine/accuracy"] == numbers["identity/euclidean/auc"] == 100
     assert "mesh/mm/accuracy" not in numbers
     assert all(set(system.values) <= set(numbers) for system in ytf.published)
-    assert ytf.curves(cases, answers, OPTIONS)["identity/cosine"].tar.max() == 1
+    assert ytf.curves(cases, answers, OPTIONS)["identity/cosine"][1].max() == 1
 
 
 def test_what_is_missing_or_garbled_is_named(root, tmp_path_factory):

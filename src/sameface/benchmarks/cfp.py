@@ -21,14 +21,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
+
 from sameface.benchmarks import _verification as verification
 from sameface.case import Answer, Case, Published
 from sameface.errors import BadData
-from sameface.metrics.verification import Roc
 
-__all__ = ["Options", "cases", "curves", "published", "sample", "score", "summary", "truth"]
+__all__ = ["Options", "asks", "cases", "curves", "published", "sample", "score", "summary", "truth"]
 
 FOLDS = tuple(f"{k:02d}" for k in range(1, 11))
+
+
+asks = verification.ASKS
 
 
 @dataclass(frozen=True)
@@ -107,8 +111,10 @@ def summary(
     return {f"{options.protocol}/{name}": value for name, value in table.items()}
 
 
-def curves(cases: list[Case], answers: Sequence[Answer | None], options: Options) -> dict[str, Roc]:
-    """The pooled ROC curve of each score."""
+def curves(
+    cases: list[Case], answers: Sequence[Answer | None], options: Options
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """The pooled ROC curve (FAR, TAR) of each score."""
     return verification.roc_curves(cases, answers, options)
 
 

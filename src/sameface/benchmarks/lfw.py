@@ -19,12 +19,16 @@ from itertools import combinations
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
+
 from sameface.benchmarks import _verification as verification
 from sameface.case import Answer, Case, Published
 from sameface.errors import BadData
-from sameface.metrics.verification import Roc
 
-__all__ = ["Options", "cases", "curves", "published", "sample", "score", "summary", "truth"]
+__all__ = ["Options", "asks", "cases", "curves", "published", "sample", "score", "summary", "truth"]
+
+
+asks = verification.ASKS
 
 
 @dataclass(frozen=True)
@@ -83,8 +87,10 @@ def summary(
     return verification.summarise(cases, answers, options)
 
 
-def curves(cases: list[Case], answers: Sequence[Answer | None], options: Options) -> dict[str, Roc]:
-    """The pooled ROC curve of each score."""
+def curves(
+    cases: list[Case], answers: Sequence[Answer | None], options: Options
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """The pooled ROC curve (FAR, TAR) of each score."""
     return verification.roc_curves(cases, answers, options)
 
 

@@ -24,20 +24,24 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+
 from sameface.benchmarks import _verification as verification
 from sameface.case import Answer, Case, Published
 from sameface.errors import AssetMissing, BadData
 from sameface.mesh_io import write_file
-from sameface.metrics.verification import Roc
 
 __all__ = [
-    "Options", "cases", "curves", "fingerprint", "main", "prepare", "published", "sample", "score", "summary",
+    "Options", "asks", "cases", "curves", "fingerprint", "main", "prepare", "published", "sample", "score", "summary",
     "table_rows", "truth",
 ]  # fmt: skip
 
 LIST = Path(__file__).with_name("pairs.txt")
 CROP_MARGIN = 1.5
 """side of a crop / larger side of the landmarks' box in it"""
+
+
+asks = verification.ASKS
 
 
 @dataclass(frozen=True)
@@ -134,8 +138,10 @@ def summary(
     return verification.summarise(cases, answers, options)
 
 
-def curves(cases: list[Case], answers: Sequence[Answer | None], options: Options) -> dict[str, Roc]:
-    """The pooled ROC curve of each score."""
+def curves(
+    cases: list[Case], answers: Sequence[Answer | None], options: Options
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """The pooled ROC curve (FAR, TAR) of each score."""
     return verification.roc_curves(cases, answers, options)
 
 

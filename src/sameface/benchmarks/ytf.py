@@ -28,12 +28,14 @@ import numpy as np
 from sameface.benchmarks import _verification as verification
 from sameface.case import Answer, Case, Published
 from sameface.errors import BadData
-from sameface.metrics.verification import Roc
 
-__all__ = ["Options", "cases", "curves", "published", "sample", "score", "summary", "truth"]
+__all__ = ["Options", "asks", "cases", "curves", "published", "sample", "score", "summary", "truth"]
 
 ALIGNED_MARGIN = 2.2
 """side of an aligned picture / side of the face in it (the owners' README)"""
+
+
+asks = verification.ASKS
 
 
 @dataclass(frozen=True)
@@ -155,8 +157,10 @@ def summary(
     return verification.summarise(cases, answers, options)
 
 
-def curves(cases: list[Case], answers: Sequence[Answer | None], options: Options) -> dict[str, Roc]:
-    """The pooled ROC curve of each score."""
+def curves(
+    cases: list[Case], answers: Sequence[Answer | None], options: Options
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """The pooled ROC curve (FAR, TAR) of each score."""
     return verification.roc_curves(cases, answers, options)
 
 
