@@ -78,10 +78,13 @@ def test_points_lie_inside_the_image_or_are_absent(dataset, items):
 
 def test_points_have_their_shapes(items):
     shapes = {"landmarks68": (68, 2), "landmarks68_projected": (68, 2), "landmarks68_3d": (68, 3)}
-    shapes |= {"landmarks66_3d": (66, 3), "params": (62,), "params240": (240,), "rotation": (3, 3), "person": ()}
+    shapes |= {"landmarks66_3d": (66, 3), "params240": (240,), "rotation": (3, 3), "person": ()}
     for item in items:
         for key in set(shapes) & set(item):
             assert item[key].shape == shapes[key], key
+        if "params" in item:  # 12 of [sR | t], then the coefficients of whatever model the labels belong to
+            assert item["params"].ndim == 1
+            assert len(item["params"]) > 12
 
 
 def test_the_subjects_right_eye_is_on_the_left_of_the_left_eye(dataset, items):
