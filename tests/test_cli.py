@@ -377,6 +377,15 @@ def test_ctrl_c_keeps_what_is_done_and_is_130(run, monkeypatch):
         (["train", "--help"], 0, "isoface"),
         (["train", "nobody"], 2, "there is no method 'nobody'"),
         (["train", "isoface", "--help"], 0, "--batch"),
+        (["evaluate"], 2, "usage: sameface evaluate BENCHMARK"),
+        (["evaluate", "--help"], 0, "lfw"),
+        (["evaluate", "nobody", "--data", "."], 2, "there is no benchmark 'nobody'"),
+        (["evaluate", "lfw", "--help"], 0, "--missing"),
+        (["evaluate", "lfw", "--data", "nowhere"], 1, "there is no folder nowhere"),
+        (["evaluate", "lfw", "--data", ".", "--model", "nobody"], 2, "there is no system 'nobody'"),
+        (["data", "facetable"], 2, "does not say what and where"),
+        (["data", "facetable:nowhere"], 1, "there is no folder nowhere"),
+        (["data", "facetable:."], 1, "has no .parquet files"),
         (["export", "nowhere"], 1, "it is not the folder of a run"),
         (["model"], 2, "Missing subcommand"),
         (["model", "show", "nowhere"], 1, "there is no file or folder nowhere"),
@@ -391,6 +400,65 @@ def test_every_verb_ends_with_a_sentence_and_a_code(run, arguments, code, words)
     left, out, err = run(*arguments, verb=False)
     assert left == code, out + err
     assert words in out + err
+
+
+MOUTHS = """'Mouths. Layout: ROOT/*.png or .jpg.'
+from dataclasses import dataclass
+from sameface.case import Answer, Case
+
+@dataclass(frozen=True)
+class Options:
+    factor: float = 1.0
+    'of the numbers'
+
+published = ()
+
+def cases(root, options):
+    return [Case(p.stem, (p,), (None,)) for p in sorted(root.iterdir()) if p.suffix in (".png", ".jpg")]
+
+def score(case, answer, options): return {"x": options.factor * answer.landmarks[0, 57, 0]}
+def summary(cases, answers, rows, options): return {"x": max(row["x"] for row in rows if row)}
+def sample(root): ...
+def truth(case, options): return Answer()
+"""
+
+
+def test_evaluate_prints_the_table_and_its_code_tells_failures(run):
+    Path("mouths.py").write_text(MOUTHS)
+    arguments = ("evaluate", "mouths.py", "--data", ".", "--workers", 1)
+    code, out, err = run(*arguments, "--out", "out", "--factor", 1000, verb=False)
+    assert (code, err) == (3, "")
+    assert re.search(r"mouths · default · 2 cases\n\n +default\nx +[\d.e+]+\n", out)
+    assert "options: factor = 1000" in out
+    assert "scenery: no face in scenery.jpg" in out
+    assert out.endswith("out: the numbers of every case, and pictures\n")
+    assert {name for name in files() if "/" not in name} == {"mouths-default.json", "mouths-default-ced.png"}
+    assert run(*arguments, "--limit", 1, "--model", "mean", verb=False)[0] == 0
+    Path("anna.png").unlink()
+    assert run(*arguments, verb=False)[0] == 1
+
+
+def test_cases_are_drawn_instead_of_evaluated(run):
+    Path("mouths.py").write_text(MOUTHS)
+    code, out, _ = run("evaluate", "mouths.py", "--data", ".", "--show", "cases.png", verb=False)
+    assert (code, out) == (0, "cases.png\n")
+    assert Path("cases.png").stat().st_size > 1000
+
+
+def test_a_data_set_is_told_and_drawn(run):
+    from sameface.datasets import facetable, scenes
+
+    facetable.sample(Path("table"))
+    code, out, _ = run("data", "facetable:table", "--split", "val", "--show", "items.png", verb=False)
+    assert code == 0
+    assert out.startswith("facetable:table, split val: 8 items\n")
+    assert re.search(r"image +\(160, 160, 3\) uint8", out)
+    assert re.search(r"persons +2\nitems.png", out)
+    assert Path("items.png").stat().st_size > 1000
+    scenes.sample(Path("scenes"))
+    code, out, _ = run("data", "scenes:scenes", verb=False)
+    assert code == 0
+    assert "persons" not in out
 
 
 def test_our_model_is_shown_and_converted(run, folder):
@@ -413,6 +481,10 @@ def test_a_missing_optional_package_names_the_extra(run, monkeypatch):
     code, _, err = run("export", "somewhere", verb=False)
     assert code == 1
     assert "pip install 'sameface[train]'" in err
+    monkeypatch.setitem(sys.modules, "sameface.evaluate", None)
+    code, _, err = run("evaluate", "lfw", "--data", ".", verb=False)
+    assert code == 1
+    assert "pip install 'sameface[evaluate]'" in err
 
 
 def test_the_installed_command_works(folder):
