@@ -1,0 +1,86 @@
+"""NoW: pooled numbers are those of all vertices together, and what is missing is named."""
+
+import numpy as np
+import pytest
+
+from sameface.benchmarks import now
+from sameface.benchmarks.now import Options
+from sameface.case import Answer
+from sameface.errors import AssetMissing, BadData
+
+OPTIONS = Options()
+
+
+@pytest.fixture
+def root(tmp_path):
+    now.sample(tmp_path)
+    return tmp_path
+
+
+def bent(answer: Answer, amount: float) -> Answer:
+    dent = amount * np.exp(-(answer.neutral[:, :2] ** 2).sum(1) / 900)
+    return Answer(
+        neutral=answer.neutral - np.array([0, 0, 1]) * dent[:, None],
+        faces=answer.faces,
+        neutral_landmarks=answer.neutral_landmarks,
+    )
+
+
+def test_pooled_numbers_are_over_all_vertices_of_all_photos(root):
+    cases = now.cases(root, OPTIONS)
+    answers = [bent(now.truth(case, OPTIONS), 2.0 + 3 * k) for k, case in enumerate(cases)]
+    rows = [now.score(case, answer, OPTIONS) for case, answer in zip(cases, answers, strict=True)]
+    table = now.summary(cases, answers, rows, OPTIONS)
+    every = np.concatenate([now._distances(case, answer, OPTIONS) for case, answer in zip(cases, answers, strict=True)])
+    assert table["median"] == np.median(every)
+    assert table["mean"] == pytest.approx(
+        sum(r["mean"] * r["vertices"] for r in rows) / sum(r["vertices"] for r in rows)
+    )
+    assert table["std"] == pytest.approx(every.std())
+    assert set(table) == {p + n for p in ("", "multiview_neutral/", "selfie/") for n in ("median", "mean", "std")}
+    failed = now.summary(cases, [None, *answers[1:]], [None, *rows[1:]], OPTIONS)
+    assert failed["multiview_neutral/median"] == pytest.approx(rows[2]["median"])
+
+
+def test_only_the_metrical_protocol_sees_the_size(root):
+    case = now.cases(root, OPTIONS)[0]
+    answer = now.truth(case, OPTIONS)
+    large = Answer(neutral=1.1 * answer.neutral, faces=answer.faces, neutral_landmarks=1.1 * answer.neutral_landmarks)
+    assert now.score(case, large, OPTIONS)["median"] < 1e-3
+    assert now.score(case, large, Options(metrical=True))["median"] > 0.2
+
+
+def test_one_challenge_alone(root):
+    options = Options(challenge="selfie")
+    cases = now.cases(root, options)
+    assert [case.truth["challenge"] for case in cases] == ["selfie", "selfie"]
+    answers = [now.truth(case, options) for case in cases]
+    rows = [now.score(case, answer, options) for case, answer in zip(cases, answers, strict=True)]
+    assert set(now.summary(cases, answers, rows, options)) == {"median", "mean", "std"}
+    with pytest.raises(BadData, match="names no photos of the challenge multiview_occlusions"):
+        now.cases(root, Options(challenge="multiview_occlusions"))
+
+
+def test_what_is_missing_is_named(root):
+    with pytest.raises(BadData, match=r"IMG_0001.jpg is missing, which imagepathsvalidation.txt names"):
+        now.cases(root, Options(images="elsewhere"))
+    case = now.cases(root, OPTIONS)[0]
+    answer = now.truth(case, OPTIONS)
+    with pytest.raises(ValueError, match="needs the person's mesh, but the answer has no faces, neutral_landmarks"):
+        now.score(case, Answer(neutral=answer.neutral), OPTIONS)
+    blank = Answer(neutral=answer.neutral, faces=answer.faces, neutral_landmarks=np.full((68, 3), np.nan))
+    with pytest.raises(ValueError, match="landmarks of the answer's mesh are NaN"):
+        now.score(case, blank, OPTIONS)
+    points = case.truth["points"]
+    points.write_text(points.read_text().replace("<point", "<spot", 1))
+    with pytest.raises(BadData, match="holds 6 points; NoW's scans have 7"):
+        now.truth(case, OPTIONS)
+    points.unlink()
+    with pytest.raises(BadData, match=r"has no \*.pp: 7 points of the scan"):
+        now.cases(root, OPTIONS)
+    (root / now.LIST).write_text("\na/b\n")
+    with pytest.raises(BadData, match=r"line 2: 'a/b' is not SUBJECT/CHALLENGE/PHOTO"):
+        now.cases(root, OPTIONS)
+    (root / now.LIST).unlink()
+    with pytest.raises(AssetMissing, match="comes with the validation data"):
+        now.cases(root, OPTIONS)
