@@ -11,7 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 from faces import GRACE, astronaut, encoded, from_far, from_near, person, scenery, seen_by, two_people
 from sameface import morphable, systems
 from sameface.case import Case
-from sameface.errors import AssetMissing, BadPhoto, NoFaceFound
+from sameface.errors import AssetMissing, BadData, BadPhoto, NoFaceFound
 from sameface.geometry import apply_affine, euler_from_rotation
 from sameface.observe import observe
 from sameface.predictor import FIVE
@@ -318,7 +318,7 @@ def test_a_network_that_says_nothing_we_know_is_refused(tmp_path, outputs, descr
 
 
 def test_an_unknown_system_is_answered_with_the_known_ones():
-    with pytest.raises(ValueError, match="there is no system 'nobody'; there are: default, mean, or the path"):
+    with pytest.raises(ValueError, match="there is no system 'nobody'; there are: default, mean, the path of"):
         systems.load("nobody")
     with pytest.raises(AssetMissing, match=r"there is no network 'nobody\.onnx'"):
         systems.load("nobody.onnx")
@@ -335,3 +335,44 @@ def test_the_fingerprint_tells_networks_apart(tmp_path):
 def test_grace_is_a_photo_like_any_other():
     answer = systems.load("default")(Case("grace", (GRACE,), (None,)))
     assert answer.landmarks.shape == (1, 68, 3)
+
+
+# ── meshes of others ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_meshes_in_nows_layout_are_answers(tmp_path):
+    """Beside each mesh the seven points of NoW, as .txt or as .npy with one axis too many, or all 68, or none."""
+    folder = tmp_path / "theirs" / "anna" / "selfie"
+    folder.mkdir(parents=True)
+    for name in ("one", "two", "three", "four"):
+        (folder / f"{name}.obj").write_text("v 0 0 0\nv 1 0 0\nv 0 2 0\nf 1 2 3\n")
+    seven = np.arange(21.0).reshape(7, 3)
+    np.savetxt(folder / "one.txt", seven)
+    np.save(folder / "two.npy", seven[None])
+    np.save(folder / "three.npy", POINTS)
+    system = systems.load(str(tmp_path / "theirs"))
+    assert (system.name, system.keep) == ("theirs", False)
+    answers = {name: system(Case(f"anna/selfie/{name}", (), ())) for name in ("one", "two", "three", "four")}
+    assert answers["one"].neutral.tolist() == [[0, 0, 0], [1, 0, 0], [0, 2, 0]]
+    assert answers["one"].faces.tolist() == [[0, 1, 2]]
+    for name in ("one", "two"):
+        np.testing.assert_array_equal(answers[name].neutral_landmarks[[36, 39, 42, 45, 33, 48, 54]], seven)
+        assert np.isnan(answers[name].neutral_landmarks).any(1).sum() == 61
+    np.testing.assert_array_equal(answers["three"].neutral_landmarks, POINTS)
+    assert answers["four"].neutral_landmarks is None
+
+
+def test_meshes_that_are_missing_or_have_odd_points_are_said(tmp_path):
+    system, asked = systems.load(str(tmp_path)), Case("one", (), ())
+    with pytest.raises(BadData, match=r"has no mesh one.obj or \.ply"):
+        system(asked)
+    (tmp_path / "one.obj").write_text("v 0 0 0\nv 1 0 0\nv 0 2 0\nf 1 2 3\n")
+    (tmp_path / "one.txt").write_text("a b c\n")
+    with pytest.raises(BadData, match=r"one\.txt cannot be read as points .*; write 7 × 3 numbers"):
+        system(asked)
+    np.savetxt(tmp_path / "one.txt", np.ones((6, 3)))
+    with pytest.raises(BadData, match=r"one\.txt holds \(6, 3\) numbers; expected \(7, 3\) or \(68, 3\), all finite"):
+        system(asked)
+    np.savetxt(tmp_path / "one.txt", np.full((7, 3), np.nan))
+    with pytest.raises(BadData, match="all finite"):
+        system(asked)

@@ -230,7 +230,7 @@ def _evaluate(arguments: list[str]) -> int:
     asked = _flags(
         f"sameface evaluate {arguments[0]}", arguments[1:], plugin.__doc__,
         ("data", Annotated[Path, tyro.conf.arg(help="folder of the benchmark, as its owners distribute it")]),
-        ("model", Annotated[str, tyro.conf.arg(help="default, mean, or the path of an exported .onnx")], "default"),
+        ("model", Annotated[str, tyro.conf.arg(help="default, mean, exported .onnx, folder of meshes")], "default"),
         ("out", Annotated[Path | None, tyro.conf.arg(help="folder for the numbers, pictures and kept answers")], None),
         ("show", Annotated[Path | None, tyro.conf.arg(help="only draw some cases with their truth, as .png")], None),
         ("limit", Annotated[int | None, tyro.conf.arg(help="only the first cases")], None),

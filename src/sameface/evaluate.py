@@ -172,7 +172,7 @@ def _one(job: _Job, case: Case) -> _Outcome:
     plugin, options, system = _ready(job)
     measured = None
     try:
-        measured = _measured(system, case, job.answers)
+        measured = _measured(system, case, job.answers if system.keep else None)
         row = plugin.score(case, systems.answer(measured, _asked(plugin)), options)
         odd = [f"{name} is {value}" for name, value in row.items() if not np.isfinite(value)]
         if odd:
@@ -261,7 +261,7 @@ def _cases(plugin: Any, root: Path, options: Any) -> list[Case]:
 
 def _found(name: str) -> str:
     """A file's path in full, so that it is found from every process; other names as they are."""
-    return str(Path(name).expanduser().resolve()) if Path(name).suffix in (".py", ".onnx") else name
+    return str(Path(name).resolve()) if Path(name).suffix in (".py", ".onnx") or Path(name).is_dir() else name
 
 
 def _command(benchmark: str, root: Path, usual: Any, options: Any, model: str, limit: int | None) -> str:

@@ -1,8 +1,9 @@
 """What can be evaluated: a system takes the photos of a `Case` and gives an `Answer`.
 
-`load("default")` is our pipeline, `load("mean")` the baseline every system has to beat, and the path of an exported
-`.onnx` any other network. A system works in two halves: `measure` looks at the photos (slow; its arrays are what
-`sameface evaluate` keeps on disk) and `answer` makes of them what a benchmark compares (quick).
+`load("default")` is our pipeline, `load("mean")` the baseline every system has to beat, the path of an exported `.onnx`
+any other network, and a folder the meshes that somebody else's system wrote. A system works in two halves: `measure`
+looks at the photos (slow; its arrays are what `sameface evaluate` keeps on disk) and `answer` makes of them what a
+benchmark compares (quick).
 
 What `measure` gives, as far as the system says it (N photos that could be used):
 
@@ -10,6 +11,7 @@ What `measure` gives, as far as the system says it (N photos that could be used)
     rotation (N, 3, 3), translation (N, 3), zoom (N,), center (N, 2)     cameras in photo px; center NaN: weak
     landmarks (N, 68, 3)                      photo px, where they are not those of the morphable model
     code/<name> (N, D)                        vectors to compare people by
+    neutral, faces, neutral_landmarks         a mesh, where it is not one of our morphable model
     left_out (K, 3)                           photo, kind of problem, message: the photos that could not be used
 """
 
@@ -33,6 +35,7 @@ from sameface.fit import Points, fit_cameras
 from sameface.geometry import apply_affine
 from sameface.morphable import default
 from sameface.observe import observe, points_of
+from sameface.predictions import predicted
 from sameface.predictor import FIVE, Predictor, affine_from_landmarks
 from sameface.predictor import load as load_network
 from sameface.reconstruction import join
@@ -72,6 +75,8 @@ class System:
     """changes when the network or the code that measures does"""
     measure: Callable[[Case], Measured]
     """the slow half; raises SameFaceError when no photo of the case can be used"""
+    keep: bool = True
+    """whether what it measured is worth keeping on disk"""
 
     def __call__(self, case: Case) -> Answer:
         """What the system says of a case."""
@@ -79,7 +84,7 @@ class System:
 
 
 def load(name: str) -> System:
-    """The system called `default` or `mean`, or the network in an `.onnx` file that `sameface export` wrote.
+    """The system called `default` or `mean`, an `.onnx` that `sameface export` wrote, or a folder of predicted meshes.
 
     A network that measures our model's dense points goes through our whole pipeline; of any other, the answer is what
     its outputs say. Raises AssetMissing for a file that is no such network, ValueError for an unknown name.
@@ -88,8 +93,11 @@ def load(name: str) -> System:
         return System("mean", _fingerprint("default"), _mean)
     if name == "default":
         return System("default", _fingerprint("default"), partial(_pipeline, "default"))
+    if Path(name).is_dir():
+        return System(Path(name).resolve().name, "", partial(predicted, Path(name)), keep=False)
     if not name.endswith(".onnx"):
-        raise ValueError(f"there is no system {name!r}; there are: default, mean, or the path of an exported .onnx")
+        known = "default, mean, the path of an exported .onnx, or a folder of meshes"
+        raise ValueError(f"there is no system {name!r}; there are: {known}")
     network = load_network(name)
     if "point_ids" in network.description:
         points_of(network)
@@ -103,7 +111,7 @@ def answer(measured: Measured, asked: Collection[str] = ANSWERS) -> Answer:
     """The fields of an answer that are asked for and follow from what was measured; meshes are made here."""
     model, parts = default(), {}
     parts["codes"] = {key.partition("/")[2]: values for key, values in measured.items() if key.startswith("code/")}
-    parts |= {name: measured[name] for name in ("landmarks", "rotation") if name in measured}
+    parts |= {name: measured[name] for name in ANSWERS if name in measured}
     if "zoom" in measured:
         expression = measured["expression"]
         identity = np.repeat(measured["identity"][None], len(expression), axis=0)
@@ -365,10 +373,15 @@ def _text(problems: Collection[Problem]) -> np.ndarray:
     return np.array([list(one) for one in problems], dtype=str).reshape(-1, 3)
 
 
-@cache
 def _fingerprint(name: str) -> str:
     """sha256 of everything that decides a measurement: the network, ours beside it, the model and the code."""
+    return hashlib.sha256(_ours() + load_network(name).path.read_bytes()).hexdigest()
+
+
+@cache
+def _ours() -> bytes:
+    """sha256 of what is ours, read once: code that changes meanwhile is not the code that runs."""
     here = Path(__file__).parent
     files = [here / f"{module}.py" for module in CODE] + [detect.NETWORK, load_network("default").path]
-    files += [load_network(name).path, here / "assets" / "face_model.npz"]
-    return hashlib.sha256(b"".join(hashlib.sha256(file.read_bytes()).digest() for file in files)).hexdigest()
+    files.append(here / "assets" / "face_model.npz")
+    return hashlib.sha256(b"".join(hashlib.sha256(file.read_bytes()).digest() for file in files)).digest()
