@@ -173,17 +173,8 @@ def test_a_pair_is_one_item(method, table):
 def test_labels_of_another_model_are_refused(config, table):
     other = Method(replace(config, morphable=""))
     assert other.model is morphable.default()
-    with pytest.raises(BadData, match=r"gives 62 parameters, but .* has 143 \(12 \+ 80 \+ 51\).*--morphable"):
+    with pytest.raises(BadData, match=r"gives 62 parameters, but .* has 143"):
         other.sample(table, 0, np.random.default_rng(0), True)
-
-
-def test_labels_in_our_own_units_need_no_conversion():
-    ours = Method(Config(size=40, features=4))
-    params = np.concatenate([[0.5, 0, 0, 80, 0, 0.5, 0, 60, 0, 0, 0.5, 0], np.ones(131)])
-    matrix, coefficients = ours.in_photo(params, 160)
-    np.testing.assert_allclose(matrix, [[0.5, 0, 0, 80], [0, -0.5, 0, 100], [0, 0, -0.5, 0]])
-    np.testing.assert_array_equal(coefficients, np.ones(131))
-    assert set(ours.metadata()["crop"]) == {"size", "rule", "factor", "pixels"}
 
 
 def test_the_newer_statistics_are_taken_where_they_are(method, tmp_path, config):

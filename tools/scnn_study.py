@@ -21,6 +21,7 @@ import torch
 
 from sameface.datasets import facetable
 from sameface.geometry import align, apply_affine
+from sameface.labels import in_photo
 from sameface.methods import scnn
 from sameface.metrics import verification
 from sameface.metrics.landmarks import mean_by_yaw, nme
@@ -72,7 +73,7 @@ def looked(run: Path, data: facetable.Faces) -> tuple[Said, Said, np.ndarray, np
         embedding.append(output["embedding"].numpy())
         labels.append(torch.from_numpy(np.stack([label for _, label in seen])))
         for k in rows:
-            affine = method.crop_affine(*method.in_photo(data.params(k).astype(float), facetable.SIDE), None)
+            affine = method.crop_affine(*in_photo(data.params(k), method.model, facetable.SIDE), None)
             manual.append(apply_affine(affine, data.landmarks68(k).astype(float)) / size - 0.5)
     truth = torch.cat(labels)
     average = truth.clone()

@@ -11,7 +11,9 @@ from jaxtyping import Float, UInt8
 
 from sameface.errors import AssetMissing, BadPhoto
 
-__all__ = ["Predictor", "affine_from_five_points", "affine_from_landmarks", "load"]
+__all__ = [
+    "SPHEREFACE_FIVE", "Predictor", "affine_from_five_points", "affine_from_landmarks", "five_of_68", "load",
+]  # fmt: skip
 
 CONTEXT = 1.4
 """crop side / the larger side of the upright landmark box"""
@@ -21,6 +23,11 @@ FIVE = (468, 473, 4, 61, 291)
 """MediaPipe's numbers of the five points: irises, nose tip, mouth corners"""
 MOUTH_PER_EYES = 1.07
 """eye-mouth distance / eye distance of a frontal face, median of the face table"""
+SPHEREFACE_FIVE = 0.5 + np.array(
+    [[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655], [70.7299, 92.2041]]
+)
+"""where SphereFace's alignment puts the five points in a crop of 112 × 112 px, whose middle 96 columns are its own crop
+(sphereface_pytorch, lfw_eval.py; it counts from the centre of the first pixel)"""
 
 
 def _upward(five: Float[np.ndarray, "5 2"]) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
@@ -57,6 +64,12 @@ def affine_from_landmarks(
     turned = landmarks @ axes.T
     low, high = turned.min(0), turned.max(0)
     return _square((low + high) / 2 @ axes, up, CONTEXT * float((high - low).max()), size)
+
+
+def five_of_68(landmarks: Float[np.ndarray, "68 2"]) -> Float[np.ndarray, "5 2"]:
+    """The detector's five points from the 68 of iBUG: middles of the eyes, tip of the nose, corners of the mouth."""
+    eyes = landmarks[36:42].mean(0), landmarks[42:48].mean(0)
+    return np.stack([*eyes, landmarks[30], landmarks[48], landmarks[54]])
 
 
 @dataclass(frozen=True)

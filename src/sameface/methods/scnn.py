@@ -43,14 +43,12 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from sameface import __version__, image, morphable
-from sameface.errors import BadData
 from sameface.fit import Points
 from sameface.geometry import rotation_from_6d
+from sameface.labels import POSE, in_photo
 from sameface.morphable import MorphableModel
 from sameface.pairs import Pairs
 
-POSE = 12
-"""parameters of [f·R | t]"""
 BOX_FACTOR = 2**0.5
 """side of the crop / larger side of the box of the 68 points (3DDFA's benchmarkCrop.m: 2√2 · r)"""
 
@@ -237,7 +235,7 @@ class Method(nn.Module):
     def _photo(self, item: dict[str, Any], rng: np.random.Generator, train: bool) -> tuple[np.ndarray, np.ndarray]:
         """One crop and its whitened parameters."""
         size, pixels = self.config.size, item["image"]
-        matrix, coefficients = self.in_photo(item["params"].astype(np.float64), len(pixels))
+        matrix, coefficients = in_photo(item["params"], self.model, len(pixels))
         affine = self.crop_affine(matrix, coefficients, rng if train else None)
         crop = image.crop(pixels, affine, (size, size), edge=True)
         scale = np.sqrt(np.linalg.det(affine[:, :2]))
@@ -263,21 +261,6 @@ class Method(nn.Module):
         scale = zoom * c.size / (BOX_FACTOR * (high - low).max())
         linear = scale * np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
         return np.concatenate([linear, (c.size / 2 + shift - linear @ (low + high) / 2)[:, None]], axis=1)
-
-    def in_photo(self, params: Float[np.ndarray, " K"], height: int) -> tuple[np.ndarray, np.ndarray]:
-        """A label → (3×4 matrix from mm to image px, y down, z away; coefficients in σ)."""
-        if len(params) != len(self._basis.center):
-            raise BadData(
-                f"the data set gives {len(params)} parameters, but {self.model.name} has {len(self._basis.center)} "
-                f"(12 + {self.model.n_identity} + {self.model.n_expression}); name the labels' model with --morphable"
-            )
-        matrix, coefficients = params[:POSE].reshape(3, 4).copy(), params[POSE:]
-        if "parameters_std" in self.model.extra:
-            matrix[:, :3] *= 1000  # px/µm
-            coefficients = coefficients / self.model.extra["parameters_std"][POSE:]
-        matrix[1:] *= -1
-        matrix[1, 3] += height
-        return matrix, coefficients
 
     @cached_property
     def _basis(self) -> "Basis":

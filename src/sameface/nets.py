@@ -1,0 +1,49 @@
+"""Backbones that several methods share."""
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+__all__ = ["SphereFace"]
+
+
+class _Unit(nn.Module):
+    """Two 3×3 convolutions with PReLU around a shortcut."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Conv2d(width, width, 3, 1, 1), nn.PReLU(width), nn.Conv2d(width, width, 3, 1, 1), nn.PReLU(width)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.body(x)
+
+
+class SphereFace(nn.Module):
+    """Stages of SphereFace (Liu et al., CVPR 2017, table 2; public code sphereface_pytorch/net_sphere.py).
+
+    Each stage is a 3×3 convolution of stride 2 with PReLU and then residual units; there are no normalisations, so
+    several processes compute what one does. widths (64, 128, 256, 512): units (1, 2, 4, 1) are SphereFace-20,
+    (3, 8, 16, 3) are SphereFace-64. `inputs` are the channels of what goes in.
+    """
+
+    def __init__(self, widths: Sequence[int], units: Sequence[int], inputs: int = 3):
+        super().__init__()
+        stages = []
+        for width, count in zip(widths, units, strict=True):
+            first = nn.Sequential(nn.Conv2d(inputs, width, 3, 2, 1), nn.PReLU(width))
+            stages.append(nn.Sequential(first, *(_Unit(width) for _ in range(count))))
+            inputs = width
+        self.stages = nn.Sequential(*stages)
+        for layer in self.modules():
+            if isinstance(layer, nn.Conv2d):
+                nn.init.xavier_uniform_(layer.weight)
+                nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+        for unit in self.modules():
+            if isinstance(unit, _Unit):  # a residual unit begins as little more than its shortcut
+                nn.init.normal_(unit.body[2].weight, std=0.01)  # type: ignore[arg-type]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, inputs, H, W) → (B, widths[-1], H / 2^stages, W / 2^stages)."""
+        return self.stages(x)
