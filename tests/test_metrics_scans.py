@@ -257,6 +257,12 @@ def test_ganfits_two_directions_are_measured_in_two_sizes():
     assert twice == pytest.approx(1.5 * once, rel=0.1)
 
 
+def test_ganfit_refuses_an_alignment_that_shrinks():
+    mirrored = Surface(SCAN * [-1, 1, 1], FACES)  # landmarks of the wrong sides: no rotation fits
+    with pytest.raises(ValueError, match="alignment shrank the mesh to 0"):
+        micc_ganfit(Surface(SCAN, FACES), LANDMARKS, mirrored, LANDMARKS * [-1, 1, 1])
+
+
 def test_genova_uses_one_scale_for_all():
     large, marks = Surface(1.25 * SCAN, FACES), 1.25 * LANDMARKS
     error, scale = micc_genova(SCAN, LANDMARKS, large, marks, nose_tip=TIP)

@@ -13,11 +13,12 @@ from sameface.errors import BadData
 from sameface.mesh_read import Mesh, read_mesh
 from sameface.metrics.alignment import Surface
 
-__all__ = ["ASKS", "mesh_of", "one_file", "photo", "read_scan", "sample_face", "truth_from"]
+__all__ = ["ASKS", "PHOTOS", "mesh_of", "one_file", "photo", "read_scan", "sample_face", "truth_from"]
 
 ASKS = ("neutral", "faces", "neutral_landmarks")
 """what of an answer is looked at"""
 PHOTOS = (".jpg", ".jpeg", ".png", ".bmp")
+"""endings of the files that are photos"""
 
 read_scan = lru_cache(maxsize=4)(read_mesh)
 """a scan is asked for once per photo of its subject"""

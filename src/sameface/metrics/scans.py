@@ -22,6 +22,8 @@ MICC_RADIUS = 95.0
 """mm around the nose tip (MICC, all protocols)"""
 MICC_GAIN = 1e-3
 """mm; GANFit's alignment ends when a step gains less"""
+SHRUNK = 0.7
+"""GANFit's points may shrink on their way to the mesh, at worst to nothing; below this part of their size we refuse"""
 _NOSE_TIP, _EYES = 30, (36, 45)
 _MILLIMETRES = {"mm": 1.0, "cm": 10.0, "m": 1000.0}
 
@@ -200,7 +202,8 @@ def micc_ganfit(
     For each direction the vertices within `radius` of the nose tip move by similarities to their closest points until a
     step gains no more than 0.001 mm (barisgecer/GANFit, micc_evaluation.py; there 95 mm, 60 for subject 28). Two
     things to know: each direction is measured in the size of the mesh that stays; and the original begins from the
-    correspondences of its own topology, this from the 68 landmarks.
+    correspondences of its own topology, this from the 68 landmarks. Raises ValueError when the points shrink to less
+    than 0.7 of their size: they can fall onto a single point, where any error is small.
     """
     directions = ((truth, truth_landmarks, prediction, landmarks), (prediction, landmarks, truth, truth_landmarks))
     return sum(_ganfit_one_way(*way, radius) for way in directions) / 2
@@ -212,9 +215,15 @@ def _ganfit_one_way(
     kept = crop(moving.vertices, moving_landmarks[_NOSE_TIP], radius)
     points = procrustes(moving_landmarks, fixed_landmarks).apply(moving.vertices[kept])
     closest = fixed.closest(points)
-    before, error = np.inf, float(closest.distances.mean())
+    before, error, size = np.inf, float(closest.distances.mean()), 1.0
     while before - error > MICC_GAIN:
-        points = procrustes(points, closest.points).apply(points)
+        step = procrustes(points, closest.points)
+        points, size = step.apply(points), size * step.scale
+        if size < SHRUNK:
+            raise ValueError(
+                f"GANFit's alignment shrank the mesh to {size:.2f} of the size that its landmarks gave it, which makes "
+                "any error small: the two meshes do not fit each other"
+            )
         closest = fixed.closest(points)
         before, error = error, float(closest.distances.mean())
     return error
@@ -231,9 +240,9 @@ def micc_deep3d(
 ) -> float:
     """Deep3D's MICC error, mm: point-to-PLANE RMSE over the scan within `radius` of its nose tip, per mesh.
 
-    ICP with an isotropic scale for each mesh (as told in microsoft/Deep3DFaceReconstruction#23), from a Procrustes with
-    scale on the landmarks. Their cut at the forehead is not specified, so it is not done. Invariant to similarities of
-    the prediction.
+    ICP with an isotropic scale for each mesh (as told in microsoft/Deep3DFaceReconstruction#23), here `fit_mesh`, which
+    ends at the optimum of point-to-surface ICP, from a Procrustes with scale on the landmarks. Their cut at the forehead
+    is not specified, so it is not done. Invariant to similarities of the prediction.
     """
     return _plane_rmse(scan, scan_landmarks, prediction, landmarks, nose_tip, radius, scale=True)
 
@@ -266,7 +275,9 @@ def _plane_rmse(
 ) -> float:
     points = scan[crop(scan, nose_tip, radius)]
     start = procrustes(landmarks, scan_landmarks)
-    return rmse_after_icp(points, prediction, to="plane", start=start, scale=scale)[0]
+    found = fit_mesh(points, prediction, start=start, scale=scale)
+    _must_converge(found, "the alignment")
+    return rmse(distances(points, prediction, found.similarity).plane)
 
 
 def micc_genova(
