@@ -291,3 +291,21 @@ def test_an_answer_keeps_what_is_asked(noses):
     kept = module._kept_answer(plugin, module._Outcome({"code/x": np.ones((1, 3))}, {}))
     assert isinstance(kept, Answer)
     assert kept.codes["x"].shape == (1, 3)
+
+
+def test_the_benchmark_in_the_documentation_works(tmp_path):
+    """It reads its own sample, finds its truth perfect, and photos without faces are failures."""
+    page = Path(__file__).parent.parent / "docs" / "evaluate.md"
+    code = re.findall(r"^```python\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE)[0]
+    (tmp_path / "noses.py").write_text(code)
+    (tmp_path / "data").mkdir()
+    plugin = plugins.load("benchmarks", str(tmp_path / "noses.py"))
+    plugin.sample(tmp_path / "data")
+    cases = plugin.cases(tmp_path / "data", plugin.Options())
+    rows = [plugin.score(case, plugin.truth(case, plugin.Options()), plugin.Options()) for case in cases]
+    assert plugin.summary(cases, [None, None], rows, plugin.Options()) == {"mean": 0}
+    with pytest.raises(ValueError, match="anna: noses need landmarks"):
+        plugin.score(cases[0], Answer(), plugin.Options())
+    with pytest.raises(BadData, match=r"has no photos"):
+        plugin.cases(tmp_path, plugin.Options())
+    assert [one.kind for one in evaluate(str(tmp_path / "noses.py"), tmp_path / "data").failures] == ["NoFaceFound"] * 2
