@@ -14,7 +14,7 @@ from sameface.case import Case
 from sameface.errors import AssetMissing, BadData, BadPhoto, NoFaceFound
 from sameface.geometry import apply_affine, euler_from_rotation
 from sameface.observe import observe
-from sameface.predictor import FIVE
+from sameface.predictor import FIVE, SPHEREFACE_FIVE, five_of_68
 from sameface.predictor import load as load_network
 from sameface.reconstruction import look, reconstruct
 
@@ -248,6 +248,21 @@ def test_without_true_landmarks_the_crop_is_around_our_own(folder, tmp_path, pla
     np.testing.assert_allclose(points[:, :2], (own.min(0) + own.max(0)) / 2 + side * POINTS[:, :2], atol=1e-2)
 
 
+def test_five_points_are_aligned_as_sphereface_does(folder, tmp_path):
+    """The five points of the crop come back to the five of the photo, however these are told."""
+    inside = np.zeros((68, 3))
+    inside[:5, :2] = SPHEREFACE_FIVE / 112 - 0.5
+    crop = {"size": 56, "rule": "sphereface5"}
+    system = systems.load(str(network(tmp_path / "fixed.onnx", {"landmarks68": inside}, size=56, crop=crop)))
+    five = np.array([[20.0, -10.0]]) + 1.3 * SPHEREFACE_FIVE @ np.array([[0.8, 0.6], [-0.6, 0.8]])
+    points = system(case(folder, "anna.png", places=(five,))).landmarks[0]
+    np.testing.assert_allclose(points[:5, :2], five, atol=1e-2)
+    for place in (None, reconstruct(folder / "anna.png").views[0].landmarks):
+        points = system(case(folder, "anna.png", places=(place,))).landmarks[0]
+        own = five_of_68(reconstruct(folder / "anna.png").views[0].landmarks)
+        assert np.linalg.norm(points[:5, :2] - own, axis=1).max() < 8  # her smile is wider than the template's mouth
+
+
 def test_66_points_leave_the_inner_corners_of_the_mouth_out(folder, tmp_path):
     system = systems.load(str(network(tmp_path / "fixed.onnx", {"landmarks66": POINTS[:66]})))
     points = system(case(folder, "anna.png", places=(np.tile([[20.0, 30.0], [60.0, 70.0]], (34, 1)),))).landmarks[0]
@@ -306,8 +321,8 @@ def test_photos_that_a_network_cannot_use_are_said(folder, tmp_path):
     ("outputs", "description", "message"),
     [
         ({"embedding": np.ones(4)}, {"version": None}, "does not say its version"),
-        ({"embedding": np.ones(4)}, {"crop": {"size": 8, "rule": "box68"}}, "known are the rules upright and box68"),
-        ({"embedding": np.ones(4)}, {"crop": {"size": 8, "rule": "round"}}, "known are the rules upright and box68"),
+        ({"embedding": np.ones(4)}, {"crop": {"size": 8, "rule": "box68"}}, "known are upright, box68, sphereface5"),
+        ({"embedding": np.ones(4)}, {"crop": {"size": 8, "rule": "round"}}, "known are upright, box68, sphereface5"),
         ({"colour": np.ones(4)}, {}, r"gives colour \(1, 4\); expected some of landmarks68"),
         ({"landmarks68": np.ones((68, 2))}, {}, r"gives landmarks68 \(1, 68, 2\); expected some of"),
     ],

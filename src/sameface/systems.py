@@ -32,11 +32,11 @@ from sameface.errors import AssetMissing, BadPhoto, NoFaceFound, SameFaceError
 from sameface.face import Observation, Photo
 from sameface.fit import Measured as Seen
 from sameface.fit import Points, fit_cameras
-from sameface.geometry import apply_affine
+from sameface.geometry import apply_affine, similarity_2d
 from sameface.morphable import default
 from sameface.observe import observe, points_of
 from sameface.predictions import predicted
-from sameface.predictor import FIVE, Predictor, affine_from_landmarks
+from sameface.predictor import FIVE, SPHEREFACE_FIVE, Predictor, affine_from_landmarks, five_of_68
 from sameface.predictor import load as load_network
 from sameface.reconstruction import join
 
@@ -55,6 +55,8 @@ MIN_SCORE = 0.6
 """of a detected face, as in `sameface.reconstruct`"""
 MARGIN = 0.1
 """of its larger side, on each side of a box: a face in profile has eyes and mouth on one line"""
+RULES = ("upright", "box68", "sphereface5")
+"""how networks crop"""
 AT_ONCE = 16
 """crops that go through a network at a time"""
 DETECTOR_SIDE, DETECTOR_DOWN = 1.58, 0.14
@@ -277,7 +279,7 @@ def _network(network: Predictor, of_our_model: bool, case: Case) -> Measured:
             problems.append((photo.name, type(error).__name__, str(error)))
             continue
         side = (network.size, network.size)
-        crops.append(image.crop(photo.pixels, affines[-1], side, edge=_rule(network) == "upright"))
+        crops.append(image.crop(photo.pixels, affines[-1], side, edge=_rule(network) != "box68"))
     if not crops:
         raise _first(problems)
     parts = [network(np.stack(crops[k : k + AT_ONCE])) for k in range(0, len(crops), AT_ONCE)]
@@ -298,8 +300,8 @@ def _speaks_of_our_model(network: Predictor) -> bool:
         lacks = ", ".join(sorted(missing))
         raise AssetMissing(f"{network.path} does not say its {lacks}; make the file with `sameface export`")
     rule, crop = _rule(network), described["crop"]
-    if rule not in ("upright", "box68") or (rule == "box68" and "factor" not in crop):
-        raise AssetMissing(f"{network.path} wants crops {crop}; known are the rules upright and box68 (with a factor)")
+    if rule not in RULES or (rule == "box68" and "factor" not in crop):
+        raise AssetMissing(f"{network.path} wants crops {crop}; known are {', '.join(RULES)}, the second with a factor")
     said = network(np.zeros((1, network.size, network.size, 3), np.uint8))
     known = {"landmarks68": (68, 3), "landmarks66": (66, 3), "rotation": (3, 3), "identity": None, "embedding": None}
     useful = [name for name in said if name in known]
@@ -318,21 +320,25 @@ def _affine(photo: Photo, place: np.ndarray | None, network: Predictor) -> Float
     """Photo px → crop px by the network's own rule.
 
     upright: the upright box of our default network's dense points. box68: the square of `factor` × the larger side of
-    the 68 points' box; a detector's box (two corners) is first made the square that 3DDFA_V2 crops for √2.
+    the 68 points' box; a detector's box (two corners) is first made the square that 3DDFA_V2 crops for √2. sphereface5:
+    SphereFace's alignment of five points. Points that the case does not tell are those of our own fit.
     """
-    crop, size = network.description["crop"], network.size
-    if _rule(network) == "box68" and place is not None and len(place) == 68:
-        return _square((place.min(0) + place.max(0)) / 2, crop["factor"] * float(np.ptp(place, axis=0).max()), size)
-    if _rule(network) == "box68" and place is not None and len(place) == 2:
+    rule, crop, size = _rule(network), network.description["crop"], network.size
+    if rule == "box68" and place is not None and len(place) == 2:
         mean_side = float((place[1] - place[0]).sum()) / 2
         centre = place.mean(0) + np.array([0, DETECTOR_DOWN * mean_side])
         return _square(centre, DETECTOR_SIDE * mean_side * crop["factor"] / np.sqrt(2), size)
-    ours = load_network("default")
-    seen = _meant(observe(photo, ours, min_score=MIN_SCORE), place, ours)
-    if _rule(network) == "upright":
-        five = [ours.description["point_ids"].index(k) for k in FIVE]
-        return affine_from_landmarks(seen.landmarks, seen.landmarks[five], size)
-    points = join([seen]).views[0].landmarks
+    if rule != "upright" and place is not None and len(place) in ((68,) if rule == "box68" else (5, 68)):
+        points = place
+    else:
+        ours = load_network("default")
+        seen = _meant(observe(photo, ours, min_score=MIN_SCORE), place, ours)
+        if rule == "upright":
+            five = [ours.description["point_ids"].index(k) for k in FIVE]
+            return affine_from_landmarks(seen.landmarks, seen.landmarks[five], size)
+        points = join([seen]).views[0].landmarks
+    if rule == "sphereface5":
+        return similarity_2d(five_of_68(points) if len(points) == 68 else points, SPHEREFACE_FIVE * (size / 112))
     return _square((points.min(0) + points.max(0)) / 2, crop["factor"] * float(np.ptp(points, axis=0).max()), size)
 
 
