@@ -100,7 +100,7 @@ def train(method: str, data: str, out: Path, config: Any = None, loop: Loop | No
     """Train a method (name or .py file) on `data`, written DATASET:FOLDER, into the run folder `out`; returns `out`."""
     plugin, loop = plugins.load("methods", method), loop or Loop()
     config = plugin.Config() if config is None else config
-    dataset, root = _source(data)
+    dataset, root = plugins.dataset_at(data)
     missing = set(plugin.Method.needs) - set(dataset.gives)
     if missing:
         raise ValueError(
@@ -328,20 +328,6 @@ def _ahead(calls: Iterator[Callable[[], Item]], workers: int, ahead: int) -> Gen
             yield item
     finally:
         pool.shutdown(cancel_futures=True)
-
-
-def _source(data: str) -> tuple[Any, Path]:
-    """DATASET:FOLDER → the data set's module and the folder."""
-    name, _, folder = data.partition(":")
-    if not name or not folder:
-        raise ValueError(
-            f"data {data!r} does not say what and where; write DATASET:FOLDER, for example scenes:/data/scenes"
-        )
-    root = Path(folder).expanduser()
-    dataset = plugins.load("datasets", name)
-    if not root.is_dir():
-        raise BadData(f"there is no folder {root}, where data set {name} was said to be")
-    return dataset, root
 
 
 @contextlib.contextmanager
