@@ -1,1 +1,1 @@
-"""One benchmark = one file: `Options`, `cases`, `score`, `summary`, `published`, `truth`, `sample` (docs/evaluate.md)."""
+"""One benchmark = one file: Options, cases, score, summary, published, truth and sample (docs/evaluate.md)."""

@@ -1,4 +1,4 @@
-"""scnn: Siamese CNN for robust 3D face reconstruction. "3D face reconstruction … robust to pose", 2018-20.
+"""scnn: Siamese CNN for robust 3D face reconstruction (2018-20).
 
 What it does: one network looks at both photos of a pair and says for each the 62 parameters of a morphable model
 (3DDFA's layout) and a 512-vector. The parameters are pulled to their labels by the weighted parameter distance cost
