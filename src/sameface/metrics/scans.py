@@ -241,8 +241,8 @@ def micc_deep3d(
     """Deep3D's MICC error, mm: point-to-PLANE RMSE over the scan within `radius` of its nose tip, per mesh.
 
     ICP with an isotropic scale for each mesh (as told in microsoft/Deep3DFaceReconstruction#23), here `fit_mesh`, which
-    ends at the optimum of point-to-surface ICP, from a Procrustes with scale on the landmarks. Their cut at the forehead
-    is not specified, so it is not done. Invariant to similarities of the prediction.
+    ends at the optimum of point-to-surface ICP, from a Procrustes with scale on the landmarks. Their cut at the
+    forehead is not specified, so it is not done. Invariant to similarities of the prediction.
     """
     return _plane_rmse(scan, scan_landmarks, prediction, landmarks, nose_tip, radius, scale=True)
 
