@@ -150,8 +150,8 @@ def test_projected_points_are_those_of_the_model(method):
 def test_flip_tables_are_involutions_that_swap_left_and_right(method):
     model = morphable.default()
     points = model.landmarks(model.mean)
-    np.testing.assert_array_equal(isoface.IBUG_FLIPPED[isoface.IBUG_FLIPPED], np.arange(68))
-    np.testing.assert_allclose(points[isoface.IBUG_FLIPPED], points * [-1, 1, 1], atol=1.5)
+    np.testing.assert_array_equal(isoface.IBUG_MIRRORED[isoface.IBUG_MIRRORED], np.arange(68))
+    np.testing.assert_allclose(points[isoface.IBUG_MIRRORED], points * [-1, 1, 1], atol=1.5)
     np.testing.assert_array_equal(method.flipped[method.flipped], np.arange(DENSE))
     dense = method.dense_mean.numpy()
     np.testing.assert_allclose(dense[method.flipped], dense * [-1, 1, 1], atol=6)
@@ -278,7 +278,7 @@ def test_mirrored_samples_mirror_pixels_and_points_alike(method, table, monkeypa
     plain, mirrored = (method.sample(table, 0, Fixed(value), True) for value in (0.9, 0.1))
     flip = np.float32([-1, 1])
     np.testing.assert_allclose(mirrored["landmarks"], plain["landmarks"][method.flipped] * flip, atol=1e-5)
-    np.testing.assert_allclose(mirrored["landmarks68"], plain["landmarks68"][isoface.IBUG_FLIPPED] * flip, atol=1e-5)
+    np.testing.assert_allclose(mirrored["landmarks68"], plain["landmarks68"][isoface.IBUG_MIRRORED] * flip, atol=1e-5)
     np.testing.assert_array_equal(mirrored["visible"], plain["visible"][method.flipped])
     difference = mirrored["images"].astype(int) - plain["images"][:, ::-1]
     assert np.abs(difference).mean() < 1

@@ -287,9 +287,9 @@ def test_mirror_images_have_mirrored_points(large_poses):
 
 
 def test_mirroring_twice_changes_nothing():
-    np.testing.assert_array_equal(w300lp.MIRRORED[w300lp.MIRRORED], np.arange(68))
+    np.testing.assert_array_equal(w300lp.IBUG_MIRRORED[w300lp.IBUG_MIRRORED], np.arange(68))
     mean = _people.mean_points()
-    np.testing.assert_allclose(mean[w300lp.MIRRORED] * [-1, 1, 1], mean, atol=1.0)  # our mean face is symmetric
+    np.testing.assert_allclose(mean[w300lp.IBUG_MIRRORED] * [-1, 1, 1], mean, atol=1.0)  # our mean face is symmetric
 
 
 def test_both_kinds_of_points_are_read(large_poses):

@@ -82,7 +82,7 @@ class Method(nn.Module):
     def optimizer(self):
         return torch.optim.Adam(self.parameters(), lr=self.config.lr)
     def schedule(self, progress):
-        return 1 - progress / 2
+        return np.float64(1 - progress / 2)
     def metadata(self):
         return {"unit": "share of white"}
     def example(self):

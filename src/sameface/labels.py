@@ -6,10 +6,16 @@ from jaxtyping import Float
 from sameface.errors import BadData
 from sameface.morphable import MorphableModel
 
-__all__ = ["POSE", "in_photo"]
+__all__ = ["IBUG_MIRRORED", "POSE", "in_photo"]
 
 POSE = 12
 """parameters of the row-major 3×4 matrix [sR | t]; shape and expression follow"""
+
+IBUG_MIRRORED = np.array([
+    *range(16, -1, -1), *range(26, 16, -1), 27, 28, 29, 30, 35, 34, 33, 32, 31, 45, 44, 43, 42, 47, 46, 39, 38, 37, 36,
+    41, 40, 54, 53, 52, 51, 50, 49, 48, 59, 58, 57, 56, 55, 64, 63, 62, 61, 60, 67, 66, 65,
+])  # fmt: skip
+"""the iBUG point on the other side of the face"""
 
 
 def in_photo(

@@ -221,7 +221,7 @@ class Run:
         self.method.train()
         factor = self.method.schedule(self.step / self.config.steps)
         for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
-            group["lr"] = rate * factor
+            group["lr"] = float(rate * factor)  # a NumPy number could not be read back from last.pt
         losses = objective(batch)
         terms = _shared({name: loss.detach() for name, loss in losses.items()}, self.team)
         broken = [f"{name} is {value}" for name, value in terms.items() if not np.isfinite(value)]

@@ -25,10 +25,11 @@ from jaxtyping import Float, Int
 
 from sameface.datasets._people import Item, cartoon, check_split, names_per_split, picture, save, split_of
 from sameface.errors import BadData, BadModel
+from sameface.labels import IBUG_MIRRORED
 from sameface.metrics.pose import camera_from_pose_para, pose_para_from_camera, rotation_from_pose_para
 from sameface.morphable._matlab import needed, read_matlab
 
-__all__ = ["MIRRORED", "Poses", "gives", "load", "parameters", "sample"]
+__all__ = ["Poses", "gives", "load", "parameters", "sample"]
 
 gives = ("image", "landmarks68", "landmarks68_projected", "rotation", "params", "params240", "person")
 
@@ -36,11 +37,6 @@ SETS = ("AFW", "HELEN", "IBUG", "LFPW")
 LAYOUT = "the folders AFW, HELEN, IBUG, LFPW, each also with _Flip, and landmarks/ (unpack 300W-LP.zip)"
 CUT = np.concatenate([np.arange(52), np.arange(12 + 199, 12 + 199 + 10)])
 """where 3DDFA's 62 numbers are among the 240"""
-MIRRORED = np.array(
-    [*range(16, -1, -1), *range(26, 16, -1), 27, 28, 29, 30, 35, 34, 33, 32, 31, 45, 44, 43, 42, 47, 46, 39, 38, 37, 36,
-     41, 40, 54, 53, 52, 51, 50, 49, 48, 59, 58, 57, 56, 55, 64, 63, 62, 61, 60, 67, 66, 65]
-)  # fmt: skip
-"""iBUG point k of a mirror image is point MIRRORED[k] of the original"""
 
 
 class Poses:
@@ -84,7 +80,7 @@ class Poses:
         labels = _read(self.root / "landmarks" / original / f"{name}_pts.mat", {"pts_2d": 136, "pts_3d": 136})
         points = [labels[key].reshape(68, 2) - 0.5 for key in ("pts_2d", "pts_3d")]
         if folder != original:
-            points = [np.array([width, 0]) + np.array([-1, 1]) * p[MIRRORED] for p in points]
+            points = [np.array([width, 0]) + np.array([-1, 1]) * p[IBUG_MIRRORED] for p in points]
         return [p.astype(np.float32) for p in points]
 
 

@@ -35,6 +35,7 @@ from sameface.augment import augmented
 from sameface.errors import AssetMissing
 from sameface.fit import Points
 from sameface.geometry import apply_affine, barycentric, rotation_from_6d, vertex_normals
+from sameface.labels import IBUG_MIRRORED
 from sameface.predictor import FIVE, affine_from_landmarks
 
 LANDMARKS = "landmarks"
@@ -191,7 +192,7 @@ class Method(nn.Module):
         crop = _warp(item["image"], affine, self.config.size)
         near, manual = apply_affine(affine, points), apply_affine(affine, item["landmarks68"].astype(np.float64))
         if flip:
-            near, visible, manual = near[self.flipped], visible[self.flipped], manual[IBUG_FLIPPED]
+            near, visible, manual = near[self.flipped], visible[self.flipped], manual[IBUG_MIRRORED]
         return {
             "images": augmented(crop, rng) if train else crop,
             "landmarks": (near / self.config.size - 0.5).astype(np.float32),
@@ -330,12 +331,6 @@ OVAL = frozenset((
     136, 172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109,
 ))  # fmt: skip
 """MediaPipe's face outline: it follows the silhouette rather than a point of the skin"""
-
-IBUG_FLIPPED = np.array([
-    *range(16, -1, -1), *range(26, 16, -1), 27, 28, 29, 30, 35, 34, 33, 32, 31, 45, 44, 43, 42, 47, 46, 39, 38, 37, 36,
-    41, 40, 54, 53, 52, 51, 50, 49, 48, 59, 58, 57, 56, 55, 64, 63, 62, 61, 60, 67, 66, 65,
-])  # fmt: skip
-"""the iBUG point on the other side of the face"""
 
 
 def point_offsets() -> Float[np.ndarray, "L 3"]:

@@ -61,6 +61,7 @@ from sameface import __version__, morphable
 from sameface.errors import BadData
 from sameface.geometry import apply_affine, rotation_from_euler
 from sameface.image import crop
+from sameface.labels import IBUG_MIRRORED
 
 __all__ = ["Config", "Method", "depth_distance", "faces_in_view", "local_distance", "pairs_distance", "standardised"]
 
@@ -325,12 +326,6 @@ def faces_in_view(
 
 
 # ── crops ──────────────────────────────────────────────────────────────────────────────────────────────────
-
-IBUG_MIRRORED = np.array([
-    *range(16, -1, -1), *range(26, 16, -1), 27, 28, 29, 30, 35, 34, 33, 32, 31, 45, 44, 43, 42, 47, 46, 39, 38, 37, 36,
-    41, 40, 54, 53, 52, 51, 50, 49, 48, 59, 58, 57, 56, 55, 64, 63, 62, 61, 60, 67, 66, 65,
-])  # fmt: skip
-"""the iBUG point on the other side of the face"""
 
 
 def box_affine(points: Float[np.ndarray, "68 2"], size: int, factor: float) -> Float[np.ndarray, "2 3"]:
