@@ -1,7 +1,7 @@
 """What scnn's losses do, on the test split: `python tools/scnn_study.py DATA/faces RUNS` → results/scnn.json.
 
 RUNS holds run folders of `sameface train scnn`: stage1, baseline (stage 1 gone on with ℓ3d alone, as long as stage 2),
-scnn (stage 2 as the paper) and scnn-shape (stage 2 with D on the 40 shape parameters). Measured for each, and for the
+scnn (stage 2 as the paper), scnn-weak (with a tenth of both contrastive rates) and scnn-shape (D on the 40 of shape). Measured for each, and for the
 labels themselves (answers of 3DDFA_V2's small network, which all of them learn from):
 
 - NME of the 68 points against the labels and against hand-placed points;
@@ -27,7 +27,7 @@ from sameface.metrics import verification
 from sameface.metrics.landmarks import mean_by_yaw, nme
 from sameface.train import restore
 
-RUNS = ("stage1", "baseline", "scnn", "scnn-shape")
+RUNS = ("stage1", "baseline", "scnn", "scnn-weak", "scnn-shape")
 PAIRS, FOLDS = 6000, 10
 NUMBERS = ("accuracy", "accuracy_std", "eer", "auc", "tar_at_far_10", "tar_at_far_1", "tar_at_far_01")
 LEAST_PHOTOS = 8
@@ -104,9 +104,13 @@ def shape_errors(shape: np.ndarray, truth: np.ndarray) -> np.ndarray:
 def boxes(errors: np.ndarray, person: np.ndarray, chosen: np.ndarray) -> dict[str, Any]:
     parts = [errors[person == p] for p in chosen]
     width = np.array([np.subtract(*np.percentile(part, [75, 25])) for part in parts])
-    return {"mean": float(np.mean([p.mean() for p in parts])), "width of a person's box, mean": float(width.mean()),
-            "width of each person's box": width.round(4).tolist(),
-            "standard deviation of a person's photos, mean": float(np.mean([p.std() for p in parts]))}  # fmt: skip
+    mean, deviation = (float(np.mean([getattr(p, of)() for p in parts])) for of in ("mean", "std"))
+    return {
+        "mean": mean,
+        "box width": float(width.mean()),
+        "deviation": deviation,
+        "box widths": width.round(4).tolist(),
+    }
 
 
 def spread(neutral: np.ndarray, person: np.ndarray, chosen: np.ndarray) -> dict[str, float]:
@@ -194,7 +198,7 @@ def main() -> None:
             out[who] = {
                 "68 points against labels, NME %": landmark_errors(words.points, labels.points, yaw),
                 "68 points against hand-placed, NME %": landmark_errors(words.points[has], manual[has]),
-                "3D shape against the label's, NME %, boxes per person": boxes(errors[who], person, chosen),
+                "3D shape, NME %, boxes per person": boxes(errors[who], person, chosen),
                 "neutral shapes": spread(words.neutral, person, chosen),
                 "verification": verified(words, pairs, same, fold),
             }
