@@ -1,8 +1,8 @@
 """What scnn's losses do, on the test split: `python tools/scnn_study.py DATA/faces RUNS` → results/scnn.json.
 
 RUNS holds run folders of `sameface train scnn`: stage1, baseline (stage 1 gone on with ℓ3d alone, as long as stage 2),
-scnn (stage 2 as the paper), scnn-weak (with a tenth of both contrastive rates) and scnn-shape (D on the 40 of shape). Measured for each, and for the
-labels themselves (answers of 3DDFA_V2's small network, which all of them learn from):
+scnn (stage 2 as the paper), scnn-weak (with a tenth of both contrastive rates) and scnn-shape (D on the 40 of shape).
+Measured for each, and for the labels themselves (answers of 3DDFA_V2's small network, which all of them learn from):
 
 - NME of the 68 points against the labels and against hand-placed points;
 - figure 4 of the paper: NME of the 3D shape after rigid alignment to the label's, per person over that person's photos;
