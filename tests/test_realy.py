@@ -54,7 +54,7 @@ def test_keypoints_of_another_mesh_are_refused(root, content, message):
 
 
 def test_what_is_missing_is_named(root):
-    with pytest.raises(AssetMissing, match=r"flame.txt is missing: REALY needs 85 keypoints on the mesh"):
+    with pytest.raises(AssetMissing, match=r"flame.txt is missing: REALY needs 85 keypoints on the compared mesh"):
         realy.cases(root, Options(template="flame"))
     case = realy.cases(root, OPTIONS)[0]
     with pytest.raises(ValueError, match="the answer has no neutral"):

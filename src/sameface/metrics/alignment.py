@@ -164,18 +164,12 @@ def icp(
     """
     if not 0 <= trimmed < 1:
         raise ValueError(f"trimmed is the part of the points to leave out, in [0, 1), but is {trimmed}")
-    _check_spread(points, "the points")
-    points = points.astype(np.float64)
-    if sample is not None and sample < len(points):
-        points = points[np.linspace(0, len(points) - 1, max(sample, 3)).round().astype(int)]
+    points = _sampled(points, sample)
     start = Similarity() if start is None else start
     pose, rms, best, idle = start, np.inf, np.inf, 0
     for done in range(1, iterations + 1):
         here, there, normals = _pairs(points, surface, pose, moves, trimmed, beyond)
-        step = procrustes(here, there, scale=scale) if residual == "point" else _to_plane(here, there, normals, scale)
-        moved = step.apply(here)
-        off = moved - there
-        rms = _rms(off if residual == "point" else (normals * off).sum(1, keepdims=True))
+        step, moved, rms = _step(here, there, None if residual == "point" else normals, scale)
         idle = idle + 1 if residual == "plane" and rms > best * (1 - STALLED) else 0
         best = min(best, rms)
         pose = step.after(pose)
@@ -184,6 +178,23 @@ def icp(
         if _rms(moved - here) < tolerance or idle == 3:
             return Registration(pose, done, True, rms)
     return Registration(pose, iterations, False, rms)
+
+
+def _sampled(points: np.ndarray, sample: int | None) -> np.ndarray:
+    _check_spread(points, "the points")
+    if sample is not None and sample < len(points):
+        points = points[np.linspace(0, len(points) - 1, max(sample, 3)).round().astype(int)]
+    return points.astype(np.float64)
+
+
+def _step(
+    here: np.ndarray, there: np.ndarray, normals: np.ndarray | None, scale: bool
+) -> tuple[Similarity, np.ndarray, float]:
+    """One step of ICP, where it moves the points, and the rms residual that is left; with normals along planes."""
+    step = procrustes(here, there, scale=scale) if normals is None else _to_plane(here, there, normals, scale)
+    moved = step.apply(here)
+    off = moved - there if normals is None else (normals * (moved - there)).sum(1, keepdims=True)
+    return step, moved, _rms(off)
 
 
 def _rms(vectors: np.ndarray) -> float:

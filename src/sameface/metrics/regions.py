@@ -124,11 +124,8 @@ def bend(
     tree, now = KDTree(targets), vertices.astype(np.float64)
     maps, last, count = np.ones((4 * len(now), 3)), np.zeros((4 * len(now), 3)), 0
     if len(handles):
-        beta = np.zeros(len(now))
-        beta[handles] = KEYPOINT_WEIGHT
-        goal = np.zeros_like(now)
-        goal[handles] = handle_targets
-        last, maps = maps, _solve(edges, STIFFNESS_FIRST, np.array(FIRST_WEIGHTS), now, [(beta, goal)])
+        pull = _pull(len(now), handles, handle_targets, KEYPOINT_WEIGHT)
+        last, maps = maps, _solve(edges, STIFFNESS_FIRST, np.array(FIRST_WEIGHTS), now, [pull])
         now, count = _moved(now, maps), 1
     for round_ in range(3):
         alpha, most = STIFFNESS * np.exp(-0.5 * round_), 11 if len(handles) else MOST_STEPS
@@ -139,13 +136,19 @@ def bend(
             near = (distance < max(2 * distance.mean(), 1.0)).astype(np.float64)
             terms = [(near, targets[index])]
             if len(handles):
-                beta, goal = np.zeros(len(now)), targets[index].copy()
-                beta[handles] = KEYPOINT_WEIGHT * np.exp(-0.9 * count) / 10
-                goal[handles] = handle_targets
-                terms.append((beta, goal))
+                terms.append(_pull(len(now), handles, handle_targets, KEYPOINT_WEIGHT * np.exp(-0.9 * count) / 10))
             last, maps = maps, _solve(edges, alpha, np.ones(4), now, terms)
             now, count = _moved(now, maps), count + 1
     return now
+
+
+def _pull(
+    count: int, handles: np.ndarray, handle_targets: np.ndarray, strength: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Weights and goals of all vertices that pull the handles only."""
+    weights, goals = np.zeros(count), np.zeros((count, 3))
+    weights[handles], goals[handles] = strength, handle_targets
+    return weights, goals
 
 
 def _moved(points: np.ndarray, maps: np.ndarray) -> np.ndarray:
