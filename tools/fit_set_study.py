@@ -1,0 +1,192 @@
+"""How fast the fit converges, and what fit-set made of a data set → results/fit-set.json.
+
+    python tools/fit_set_study.py convergence
+    python tools/fit_set_study.py labels runs/labels/labels.json
+
+`convergence`: persons of the face table's train split, some photos of each. Our rounds (Gauss-Newton steps in which
+the camera moves along with the expression, and both with the identity) against the alternation of Liu et al. 2018, sec.
+3.3.2: cameras, then expressions, then identities, the rest fixed each time, beginning at zero. Both minimise the same
+objective: once ours, with priors and robust weights, once eq. 7 as printed, the plain sum of squared distances.
+`labels`: the summary that fit-set wrote, without the folders of this machine.
+"""
+
+import json
+import sys
+import time
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+from table import SHARED
+
+from sameface.datasets import facetable
+from sameface.errors import NoFaceFound
+from sameface.fit import Measured, Points, Priors, _boxed, _descend, _per_owner, _State, fit_cameras
+from sameface.fit_shard import Options, _millimetres, look, measured
+from sameface.observe import points_of
+from sameface.predictor import load
+
+RESULTS = Path("results/fit-set.json")
+PERSONS, PHOTOS = 200, 3
+ROUNDS = {"ours": 10, "alternating": 20}
+PLAIN = Priors(identity=1e-6, repeated=0.0, network=0.0, expression=1e-6, huber=1e6)
+"""eq. 7 as printed; what is left of the priors only keeps the solution unique"""
+NO_CHANGE, NEAR = (1e-2, 1e-4), 0.01
+"""of the objective: fallen by no more than this share in a round; as near as this to the least that was found"""
+
+
+class Ours(_State):
+    """The rounds of `sameface.fit`."""
+
+    def round(self) -> None:
+        self.step_expression()
+        self.step_identity()
+
+
+class Alternating(_State):
+    """Three blocks in turn, beginning with neither identity nor expression."""
+
+    def __init__(self, model: Points, seen: Measured, priors: Priors, owner: np.ndarray):
+        super().__init__(model, seen, priors, owner)
+        self.identity, self.expression = np.zeros_like(self.identity), np.zeros_like(self.expression)
+        self.camera = fit_cameras(self.points(), seen, huber=priors.huber)
+
+    def round(self) -> None:
+        self.camera = fit_cameras(
+            self.points(), replace(self.measured, camera=self.camera), rounds=4, huber=self.priors.huber
+        )
+        self.only_expression()
+        self.only_identity()
+
+    def normal(self, columns: slice) -> tuple[np.ndarray, ...]:
+        """Hessian and gradient in some columns of the Jacobian."""
+
+        def reduced(part: slice) -> tuple[np.ndarray, ...]:
+            residual, jacobian = self.linearised(part)
+            chosen = jacobian[..., columns].swapaxes(1, 2)
+            return chosen @ chosen.swapaxes(1, 2), (chosen @ residual)[..., 0]
+
+        return self.by_parts(reduced)
+
+    def only_expression(self) -> None:
+        count, pull, start = self.expression.shape[1], self.priors.expression, self.expression
+        hessian, gradient = self.normal(slice(6, 6 + count))
+        gradient = gradient + pull * (self.measured.expression - start)
+        delta = _boxed(hessian + pull * np.eye(count), gradient, start) - start
+
+        def at(step: np.ndarray) -> np.ndarray:
+            self.expression = start + step[:, None] * delta
+            return self.objective_per_photo()
+
+        _descend(at, self.objective_per_photo())
+
+    def only_identity(self) -> None:
+        hessian, gradient = self.normal(slice(6 + self.expression.shape[1], None))
+        ridge, start = self.ridge[:, None], self.identity
+        total = _per_owner(hessian, self.owner) + ridge[:, :, None] * np.eye(start.shape[1])
+        slope = _per_owner(gradient, self.owner) - ridge * start
+        delta = np.linalg.solve(total, slope[..., None])[..., 0]
+
+        def cost() -> np.ndarray:
+            return _per_owner(self.objective_per_photo(), self.owner) + self.prior(self.identity)
+
+        def at(step: np.ndarray) -> np.ndarray:
+            self.identity = start + step[:, None] * delta
+            return cost()
+
+        _descend(at, cost())
+
+
+def run(state: _State, rounds: int) -> dict[str, list]:
+    """Objective, identities and seconds of the processor from the start to the last round."""
+    begun = time.process_time()
+    out: dict[str, list] = {"objective": [state.objective()], "identity": [state.identity], "seconds": [0.0]}
+    for _ in range(rounds):
+        state.round()
+        out["objective"].append(state.objective())
+        out["identity"].append(state.identity)
+        out["seconds"].append(time.process_time() - begun)
+    return out
+
+
+def first(true: np.ndarray, offset: int) -> int | None:
+    """Where it is true for the first time, counted from `offset`; None if never."""
+    return int(np.argmax(true)) + offset if true.any() else None
+
+
+def compared(points: Points, seen: Measured, priors: Priors, owner: np.ndarray) -> dict[str, object]:
+    runs = {
+        "ours": run(Ours(points, seen, priors, owner), ROUNDS["ours"]),
+        "alternating": run(Alternating(points, seen, priors, owner), ROUNDS["alternating"]),
+    }
+    least = min(min(found["objective"]) for found in runs.values())
+    best = min(runs.values(), key=lambda found: found["objective"][-1])["identity"][-1]
+    out: dict[str, object] = {"least objective per photo": least / len(owner)}
+    for name, found in runs.items():
+        objective = np.array(found["objective"])
+        fallen = 1 - objective[1:] / objective[:-1]
+        still = {f"rounds until it falls by less than {share:g}": first(fallen < share, 1) for share in NO_CHANGE}
+        near = first(objective <= (1 + NEAR) * least, 0)
+        apart = [np.linalg.norm((one - best) @ _millimetres(), axis=1) for one in found["identity"]]
+        out[name] = {
+            "objective per photo": [round(float(value) / len(owner), 3) for value in objective],
+            "median distance from the best identity, mm": [round(float(np.median(one)), 3) for one in apart],
+            **still,
+            f"rounds until {100 * NEAR:g} % above the least": near,
+            "ms of one core per photo and round": 1000 * found["seconds"][-1] / (len(objective) - 1) / len(owner),
+        }
+    return out
+
+
+def photos() -> tuple[Measured, np.ndarray]:
+    """What the network says of some photos of each person, and whose they are."""
+    data, network, seen, owner = facetable.load(SHARED / "data" / "faces", "train"), load("default"), [], []
+    counts = np.bincount(data.person[data.person >= 0])
+    for person in np.flatnonzero(counts >= PHOTOS)[:: max(1, (counts >= PHOTOS).sum() // PERSONS)][:PERSONS]:
+        for row in np.flatnonzero(data.person == person)[:PHOTOS].tolist():
+            try:
+                one = look(data, row, network)
+            except NoFaceFound:
+                continue
+            if one.quality >= Options().quality:
+                seen.append(one)
+                owner.append(person)
+    return measured(seen), np.unique(owner, return_inverse=True)[1]
+
+
+def convergence() -> dict[str, object]:
+    points, (seen, owner) = points_of(load("default")), photos()
+    even = replace(seen, sigma=np.ones_like(seen.sigma))
+    return {
+        "split": "train", "persons": int(owner.max()) + 1, "photos": len(owner), "points": len(points.mean),
+        "priors": asdict(Priors()),
+        "with priors and robust weights": compared(points, seen, Priors(), owner),
+        "eq. 7 as printed": compared(points, even, PLAIN, owner),
+    }  # fmt: skip
+
+
+def labels(path: Path) -> dict[str, object]:
+    """The summary of a fit-set, with the rate of its last call."""
+    about = json.loads(path.read_text(encoding="utf-8"))
+    name, _, folder = about["data"].partition(":")
+    last = about["last_call"]
+    rate = {"seconds for 10,000 photos": 1e4 * last["wall_seconds"] / last["photos"]} if last["photos"] else {}
+    rate["ms of one core per photo"] = 1000 * about["cpu_seconds"] / about["photos"]
+    return about | {"data": f"{Path(name).name}:{Path(folder).name}", "last_call": last | rate}
+
+
+def main() -> None:
+    if sys.argv[1:] == ["convergence"]:
+        part = convergence()
+    elif sys.argv[1:2] == ["labels"] and len(sys.argv) == 3:
+        part = labels(Path(sys.argv[2]))
+    else:
+        sys.exit(__doc__)
+    out = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    out[sys.argv[1]] = {"command": " ".join(["python tools/fit_set_study.py", *sys.argv[1:]]), **part}
+    RESULTS.write_text(json.dumps(out, indent=1, ensure_ascii=False) + "\n")
+    print(json.dumps(part, indent=1, ensure_ascii=False))
+
+
+if __name__ == "__main__":
+    main()
