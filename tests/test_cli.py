@@ -386,6 +386,8 @@ def test_ctrl_c_keeps_what_is_done_and_is_130(run, monkeypatch):
         (["data", "facetable"], 2, "does not say what and where"),
         (["data", "facetable:nowhere"], 1, "there is no folder nowhere"),
         (["data", "facetable:."], 1, "has no .parquet files"),
+        (["fit-set", "--help"], 0, "LargeResidual"),
+        (["fit-set", "facetable:nowhere", "--out", "labels"], 1, "there is no folder nowhere"),
         (["export", "nowhere"], 1, "it is not the folder of a run"),
         (["model"], 2, "Missing subcommand"),
         (["model", "show", "nowhere"], 1, "there is no file or folder nowhere"),
@@ -459,6 +461,16 @@ def test_a_data_set_is_told_and_drawn(run):
     code, out, _ = run("data", "scenes:scenes", verb=False)
     assert code == 0
     assert "persons" not in out
+
+
+def test_a_data_set_is_fitted_and_its_labels_are_read(run):
+    from sameface.datasets import facetable
+
+    facetable.sample(Path("table"))  # discs without a face: every photo is a row with its reason
+    code, out, _ = run("fit-set", "facetable:table", "--out", "labels", "--workers", 1, "--splits", "val", verb=False)
+    assert code == 0
+    assert "labels: 0 of 8 photos labelled, 2 persons" in out
+    assert "rejected, NoFaceFound: 8" in out
 
 
 def test_our_model_is_shown_and_converted(run, folder):

@@ -219,6 +219,33 @@ def _train(arguments: list[str]) -> int:
     return DONE
 
 
+def _fit_set(arguments: list[str]) -> int:
+    """`sameface fit-set DATASET:FOLDER …`: the flags are ours and the fields of its Options."""
+    from sameface.fit_set import Options, fit_set
+    from sameface.people import Progress
+
+    asked = _flags(
+        "sameface fit-set", arguments, "A data set -> one row of labels per photo, every person fitted at once "
+        "(docs/fit-set.md). Stopped and called again, it goes on.",
+        ("source", Annotated[str, tyro.conf.Positional, tyro.conf.arg(help="DATASET:FOLDER, e.g. casia:/data/casia")]),
+        ("out", Annotated[Path, tyro.conf.arg(help="folder for labels.parquet and labels.json")]),
+        ("workers", Annotated[int, tyro.conf.arg(help="processes")], _cores()),
+        ("quiet", Annotated[bool, tyro.conf.arg(help="no progress bar")], False),
+        ("options", Options, dataclasses.field(default_factory=Options)),
+    )  # fmt: skip
+    with Progress("fitting", None, asked.quiet) as tick:
+        told = fit_set(
+            asked.source, asked.out, asked.options, workers=asked.workers,
+            tick=lambda done, total: tick("fitting", total, done),
+        )  # fmt: skip
+    print(f"{asked.out}: {told['kept']} of {told['photos']} photos labelled, {told['persons']} persons")
+    for reason, count in told["rejected"].items():
+        print(f"  rejected, {reason}: {count}")
+    residual = told["percentiles of kept photos"]["residual_percent"]
+    print("  residual, % of the face: " + ", ".join(f"{value} ({name} %)" for name, value in residual.items()))
+    return DONE
+
+
 def _evaluate(arguments: list[str]) -> int:
     """`sameface evaluate BENCHMARK …`: the flags are ours and the fields of the benchmark's Options."""
     from sameface import plugins
@@ -310,12 +337,14 @@ def _run(given: list[str]) -> int:
         return _train(given[1:])
     if given[:1] == ["evaluate"]:
         return _evaluate(given[1:])
+    if given[:1] == ["fit-set"]:
+        return _fit_set(given[1:])
     if given[:1] == ["model"]:
         verbs = {"show": model_show, "convert": model_convert, "compile": model_compile}
         return tyro.extras.subcommand_cli_from_dict(verbs, args=given[1:], prog="sameface model")
     verbs = {
         "reconstruct": reconstruct, "evaluate": _evaluate_help, "train": _train_help, "export": export, "data": data,
-        "model": _model_help, "doctor": doctor,
+        "fit-set": _fit_set_help, "model": _model_help, "doctor": doctor,
     }  # fmt: skip
     return tyro.extras.subcommand_cli_from_dict(verbs, args=given, prog="sameface", description=DESCRIPTION)
 
@@ -336,6 +365,11 @@ def _train_help() -> int:
 def _evaluate_help() -> int:
     """Measure a system on a benchmark (sameface evaluate BENCHMARK --help)."""
     return _evaluate([])
+
+
+def _fit_set_help() -> int:
+    """Fit every person of a data set, as labels to learn from (sameface fit-set --help)."""
+    return USAGE
 
 
 def _model_help() -> int:

@@ -137,8 +137,9 @@ class Progress:
         self.bar.start()
         task = self.bar.add_task(self.what, total=self.total)
 
-        def tick(name: str, total: int | None = None) -> None:
-            self.bar.update(task, advance=1, total=total, description=Path(name).name[:40])
+        def tick(name: str, total: int | None = None, done: int | None = None) -> None:
+            now = self.bar.tasks[0].completed + 1 if done is None else done
+            self.bar.update(task, completed=now, total=total, description=Path(name).name[:40])
 
         return tick
 

@@ -101,11 +101,12 @@ def train(method: str, data: str, out: Path, config: Any = None, loop: Loop | No
     plugin, loop = plugins.load("methods", method), loop or Loop()
     config = plugin.Config() if config is None else config
     dataset, root = plugins.dataset_at(data)
-    missing = set(plugin.Method.needs) - set(dataset.gives)
+    gives = dataset.gives_at(root) if hasattr(dataset, "gives_at") else dataset.gives
+    missing = set(plugin.Method.needs) - set(gives)
     if missing:
         raise ValueError(
             f"{method} needs items with {', '.join(sorted(map(repr, missing)))}; "
-            f"data set {data.partition(':')[0]} gives {', '.join(dataset.gives)}"
+            f"data set {data.partition(':')[0]} gives {', '.join(gives)}"
         )
     method = str(Path(method).resolve()) if plugins.is_file(method) else method
     with _team(loop.device) as team:
