@@ -6,6 +6,7 @@ Measured for each, and for the labels themselves (answers of 3DDFA_V2's small ne
 
 - NME of the 68 points against the labels and against hand-placed points;
 - figure 4 of the paper: NME of the 3D shape after rigid alignment to the label's, per person over that person's photos;
+  the same for the neutral shape against the mean of the person's labels, which no single label's noise moves;
 - how far the neutral shapes of a person's photos are from their mean, and how far persons are apart (mm, 68 points);
 - 6,000 pairs, 10 folds: same person or not, by the 512-vector and by the shape.
 """
@@ -28,6 +29,13 @@ from sameface.metrics.landmarks import mean_by_yaw, nme
 from sameface.train import restore
 
 RUNS = ("stage1", "baseline", "scnn", "scnn-weak", "scnn-shape")
+TRAIN = "sameface train scnn --data facetable:DATA/faces --morphable ORACLES/tddfa --precision bfloat16 --out RUNS/"
+SECOND = " --steps 3000 --start RUNS/stage1/best.pt"
+COMMANDS = (
+    f"{TRAIN}stage1", f"{TRAIN}baseline{SECOND}", f"{TRAIN}scnn --stage 2{SECOND}",
+    f"{TRAIN}scnn-weak --stage 2 --shape-lr 1e-4 --identity-lr 1e-5{SECOND}",
+    f"{TRAIN}scnn-shape --stage 2 --shape shape{SECOND}",
+)  # fmt: skip
 PAIRS, FOLDS = 6000, 10
 NUMBERS = ("accuracy", "accuracy_std", "eer", "auc", "tar_at_far_10", "tar_at_far_1", "tar_at_far_01")
 LEAST_PHOTOS = 8
@@ -182,7 +190,7 @@ def main() -> None:
     chosen = np.array([p for p in np.unique(person[person >= 0]) if (person == p).sum() >= LEAST_PHOTOS])
     pairs, same, fold = drawn_pairs(person)
     out: dict[str, Any] = {
-        "command": "python tools/scnn_study.py DATA/faces RUNS", "split": "test", "photos": len(data),
+        "command": [*COMMANDS, "python tools/scnn_study.py DATA/faces RUNS"], "split": "test", "photos": len(data),
         "persons in boxes and spreads": len(chosen), "pairs": PAIRS, "folds": FOLDS,
         "training": {name: json.loads((runs / name / "config.json").read_text())["config"] for name in RUNS},
     }  # fmt: skip
@@ -192,6 +200,7 @@ def main() -> None:
     for name in RUNS:
         said, labels, manual, mean_face = looked(runs / name, data)
         has = np.isfinite(manual).all((1, 2))
+        usual = np.stack([labels.neutral[person == p].mean(0) if p >= 0 else labels.neutral[0] for p in person])
         everybody = {name: said} | ({"labels": labels} if name == RUNS[0] else {})
         for who, words in everybody.items():
             errors[who] = shape_errors(words.shape, labels.shape) if who != "labels" else np.zeros(len(data))
@@ -199,6 +208,9 @@ def main() -> None:
                 "68 points against labels, NME %": landmark_errors(words.points, labels.points, yaw),
                 "68 points against hand-placed, NME %": landmark_errors(words.points[has], manual[has]),
                 "3D shape, NME %, boxes per person": boxes(errors[who], person, chosen),
+                "neutral shape against the person's mean label, NME %, boxes per person": boxes(
+                    shape_errors(words.neutral, usual), person, chosen
+                ),
                 "neutral shapes": spread(words.neutral, person, chosen),
                 "verification": verified(words, pairs, same, fold),
             }

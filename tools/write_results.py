@@ -173,9 +173,10 @@ def scnn(r: dict[str, Any]) -> str:
         if key == "mean":
             continue
         box, far = row["3D shape, NME %, boxes per person"], row["neutral shapes"]
+        mean_box = row["neutral shape against the person's mean label, NME %, boxes per person"]
         spreads.append([
             name, f"{box['mean']:.2f}", f"{box['box width']:.3f}",
-            f"{box['deviation']:.3f}",
+            f"{mean_box['mean']:.2f}", f"{mean_box['box width']:.3f}",
             *(f"{far[k]:.2f}" for k in ("photos of a person, mm", "persons, mm", "photos / persons")),
         ])  # fmt: skip
         for code in ("512-vector, cosine", "40 shape, cosine", "50 shape and expression, cosine", "neutral shape, mm"):
@@ -190,12 +191,32 @@ def scnn(r: dict[str, Any]) -> str:
             "method can show here. 68 points, percent of √(box area), by |yaw|; last column: Helen, AFW, LFPW by hand.",
             table(["NME %", "0-30", "30-60", "60-90", "mean of bins", "hand-placed"], landmarks),
             f"Figure 4 of the paper, {r['persons in boxes and spreads']} persons with 8 photos or more: NME of the 3D shape "
-            "after rigid alignment to the label's, and how wide one person's box is (quartiles). Then the neutral shapes (68 "
+            "after rigid alignment to the photo's label, and how wide one person's box is (quartiles); the same for the neutral shape against the mean of the person's labels. Then the neutral shapes (68 "
             "points, mm RMS): how far a person's photos are from their mean, how far persons are from each other.",
-            table(["3D shape", "NME %", "box width", "deviation", "photos, mm", "persons, mm", "ratio"], spreads),
+            table(
+                [
+                    "3D shape",
+                    "NME %",
+                    "box width",
+                    "to mean label, NME %",
+                    "box width",
+                    "photos, mm",
+                    "persons, mm",
+                    "ratio",
+                ],
+                spreads,
+            ),
             "![boxes per person](images/scnn-boxes.png)",
             f"{r['pairs']} pairs of test persons, half genuine, {r['folds']} folds; percent.",
             table(["verification", "accuracy", "EER", "AUC", "TAR at FAR 10 %", "at 1 %"], pairs),
+            "What this shows. The contrastive losses do what the paper says: persons come apart while a person's photos stay as "
+            "close (the ratio falls from 1.19 to 0.78), and shapes of people never seen tell them apart better (AUC 71 against "
+            "61). None of that comes from training longer: stage 1 and the baseline have the same ratio and AUC. But it costs "
+            "landmark accuracy at the paper's rates; at a tenth of them the landmarks are as good as the baseline's and a third "
+            "of the effect is left. Comparing the 40 shape parameters instead of all 50 costs a little less. The boxes of figure "
+            "4 do NOT get narrower here: the 'true' shape of a photo is another answer of the labelling network, and shapes that "
+            "agree with each other cannot follow its noise; against the mean of a person's labels they are a little narrower and "
+            "lower than the baseline's. The 512-vector learns little from 316 persons.",
             "The paper trains on 636,000 pictures of 7,098 faces in synthetic poses, tests on pictures of the same kind, and "
             "reports 97.82 % for its 512-vector; here 316 persons with real photos are all there is to learn from.",
         ]
