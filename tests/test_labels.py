@@ -24,7 +24,5 @@ def test_labels_of_3ddfa_are_micrometres_and_unscaled(tiny_model):
 
 
 def test_labels_of_another_model_are_refused(tiny_model):
-    with pytest.raises(
-        BadData, match=r"gives 23 parameters, but tiny has 22 \(12 \+ 6 \+ 4\).*or make labels"
-    ):
+    with pytest.raises(BadData, match=r"gives 23 parameters, but tiny has 22 \(12 \+ 6 \+ 4\).*or make labels"):
         in_photo(np.zeros(23), tiny_model, 10)

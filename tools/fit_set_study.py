@@ -175,6 +175,12 @@ def labels(path: Path) -> dict[str, object]:
     return about | {"data": f"{Path(name).name}:{Path(folder).name}", "last_call": last | rate}
 
 
+COMMANDS = (
+    "sameface fit-set facetable:DATA/faces --out LABELS --splits train --limit 10000",
+    "python tools/fit_set_study.py convergence", "python tools/fit_set_study.py labels LABELS/labels.json",
+)  # fmt: skip
+
+
 def main() -> None:
     if sys.argv[1:] == ["convergence"]:
         part = convergence()
@@ -183,7 +189,7 @@ def main() -> None:
     else:
         sys.exit(__doc__)
     out = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-    out[sys.argv[1]] = {"command": " ".join(["python tools/fit_set_study.py", *sys.argv[1:]]), **part}
+    out |= {"command": list(COMMANDS), sys.argv[1]: part}
     RESULTS.write_text(json.dumps(out, indent=1, ensure_ascii=False) + "\n")
     print(json.dumps(part, indent=1, ensure_ascii=False))
 
