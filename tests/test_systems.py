@@ -308,6 +308,17 @@ def test_coefficients_of_our_model_become_meshes(folder, tmp_path):
     assert answer.codes["identity"].shape == (1, 80)
 
 
+def test_a_network_with_its_own_decoder_gives_its_own_mesh(folder, tmp_path):
+    model = systems.default()
+    mesh = (model.mean + 1).astype(np.float32)
+    outputs = {"identity": np.zeros(model.n_identity, np.float32), "neutral": mesh}
+    system = systems.load(str(network(tmp_path / "decoder.onnx", outputs, morphable=model.name)))
+    said = system(Case("anna", (folder / "anna.png",), (None,)))
+    np.testing.assert_allclose(said.neutral, mesh, atol=1e-4)
+    np.testing.assert_allclose(said.neutral_landmarks, model.landmarks(mesh), atol=1e-3)
+    assert said.faces is model.faces
+
+
 def test_photos_that_a_network_cannot_use_are_said(folder, tmp_path):
     system = systems.load(str(network(tmp_path / "fixed.onnx", {"embedding": np.ones(4)})))
     measured = system.measure(case(folder, "anna.png", "scenery.png"))

@@ -286,7 +286,10 @@ def _network(network: Predictor, of_our_model: bool, case: Case) -> Measured:
     said = {name: np.concatenate([part[name] for part in parts]).astype(np.float64) for name in parts[0]}
     measured = {f"code/{name}": said[name] for name in ("identity", "embedding") if name in said}
     measured |= _placed(said, np.stack(affines), network.size)
-    if of_our_model:
+    if of_our_model and "neutral" in said:  # its own decoder's mesh, which no coefficients of our model give
+        measured["neutral"], measured["faces"] = said["neutral"].mean(0).astype(np.float32), default().faces
+        measured["neutral_landmarks"] = default().landmarks(measured["neutral"])
+    elif of_our_model:
         measured["identity"] = said["identity"].mean(0)
     else:
         measured.pop("zoom", None)
