@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-__all__ = ["SphereFace"]
+__all__ = ["VGG16", "SphereFace"]
 
 
 class _Unit(nn.Module):
@@ -47,3 +47,35 @@ class SphereFace(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, inputs, H, W) → (B, widths[-1], H / 2^stages, W / 2^stages)."""
         return self.stages(x)
+
+
+class VGG16(nn.Module):
+    """The 13 convolutions of VGG-16 (Simonyan & Zisserman, ICLR 2015, table 1, column D): 14,714,688 weights.
+
+    Each stage is some 3×3 convolutions with ReLU and then a 2×2 maximum. `widths` and `counts` other than the defaults
+    make smaller networks of the same kind. `features` is numbered as torchvision's `vgg16().features`, so that their
+    weights fit. There are no normalisations; weights begin as He et al. 2015 have it, which keeps their variance.
+    """
+
+    def __init__(
+        self,
+        widths: Sequence[int] = (64, 128, 256, 512, 512),
+        counts: Sequence[int] = (2, 2, 3, 3, 3),
+        inputs: int = 3,
+    ):
+        super().__init__()
+        layers: list[nn.Module] = []
+        for width, count in zip(widths, counts, strict=True):
+            for _ in range(count):
+                layers += [nn.Conv2d(inputs, width, 3, 1, 1), nn.ReLU(inplace=True)]
+                inputs = width
+            layers.append(nn.MaxPool2d(2))
+        self.features = nn.Sequential(*layers)
+        for layer in self.features:
+            if isinstance(layer, nn.Conv2d):
+                nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+                nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, inputs, H, W) → (B, widths[-1], H / 2^stages, W / 2^stages)."""
+        return self.features(x)

@@ -1,0 +1,109 @@
+"""Which pictures of a person to look at: the pictures of a folder or a video, and a choice among them by yaw.
+
+    photos = list(pictures(Path("clip.mp4"), every=5))
+    yaw = ...                                     # of each, in degrees, as a network says it
+    chosen = [photos[k] for k in choose(yaw)]     # frontal, left, right
+
+The kind of a video is told from its first bytes, never from its name, and only containers that cannot refer to other
+files are opened.
+"""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+from jaxtyping import Float, Int
+
+from sameface import image
+from sameface.errors import BadPhoto
+from sameface.face import Photo
+
+__all__ = ["WANTED", "choose", "pictures"]
+
+WANTED = (0.0, -45.0, 45.0)
+"""degrees of yaw: frontal, nose to the image's left, nose to its right"""
+LARGEST_VIDEO = 20_000_000_000
+"""bytes"""
+LARGEST_FRAME = 40_000_000
+"""px; 8K video has 33 million"""
+_KINDS = "MP4, QuickTime, Matroska, WebM, AVI and MPEG"
+_ATOMS = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot")
+"""how MP4 and QuickTime files begin, after four bytes of length"""
+_STARTS = (b"\x1a\x45\xdf\xa3", b"\0\0\x01\xba", b"\0\0\x01\xb3")
+"""Matroska and WebM; MPEG with sound and without"""
+
+
+def choose(yaw: Float[np.ndarray, " N"], wanted: Sequence[float] = WANTED, rank: int = 0) -> Int[np.ndarray, " W"]:
+    """For each wanted yaw the number of the picture that minimises |yaw − wanted|, degrees; the first of equals.
+
+    NaN marks pictures without a face, which are never chosen. One picture may serve twice. `rank` 1 takes the second
+    nearest instead, and so on: for the mean over several choices. Raises ValueError when there are not so many.
+
+    >>> choose(np.array([-80.0, -40.0, np.nan, 3.0, 30.0, 50.0])).tolist()
+    [3, 1, 5]
+    """
+    usable = np.flatnonzero(np.isfinite(yaw))
+    if not 0 <= rank < len(usable):
+        raise ValueError(f"rank {rank} was asked for, but only {len(usable)} of {len(yaw)} pictures have a yaw")
+    away = np.abs(yaw[usable] - np.asarray(wanted, np.float64)[:, None])
+    return usable[np.argsort(away, axis=1, kind="stable")[:, rank]]
+
+
+def pictures(source: Path, *, every: int = 1, most: int = 10_000) -> Iterator[Photo]:
+    """The photos of a folder in natural order, or the frames of a video, one at a time: numbers 0, every, 2·every …
+
+    At most `most` of them. Frames are upright and named `clip.mp4 frame 12`. A video that breaks off gives the frames
+    before the break. Raises BadPhoto, naming the file, for what is neither, and for a photo that cannot be read.
+    """
+    if every < 1 or most < 1:
+        raise ValueError(f"every is {every} and most is {most}; both are at least 1")
+    if not source.is_dir():
+        _must_be_a_video(source)
+        yield from _frames(source, every, most)
+        return
+    for path in image.gather(source)[::every][:most]:
+        yield image.read(path)
+
+
+def _must_be_a_video(path: Path) -> None:
+    try:
+        if not path.is_file():
+            raise BadPhoto(f"there is no file or folder {path}; give a folder of photos, or a video")
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            start = file.read(16)
+    except (OSError, ValueError) as error:  # ValueError: a path with a null byte in it
+        raise BadPhoto(f"{path} cannot be read ({error}): check the path and its permissions") from None
+    if size > LARGEST_VIDEO:
+        raise BadPhoto(f"{path} has {size / 1e9:.1f} GB; a video has at most {LARGEST_VIDEO / 1e9:.0f} GB: cut it")
+    riff = start[:4] == b"RIFF" and start[8:12] == b"AVI "
+    if not (riff or start[4:8] in _ATOMS or start.startswith(_STARTS)):
+        raise BadPhoto(f"{path} is not a video of a kind that is read ({_KINDS}); give a folder of photos, or a video")
+
+
+def _frames(path: Path, every: int, most: int) -> Iterator[Photo]:
+    # an absolute path: FFmpeg takes "http:..." and "concat:..." for addresses
+    video = cv2.VideoCapture(str(path.resolve()), cv2.CAP_FFMPEG)
+    try:
+        width, height = (int(video.get(key)) for key in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
+        if not video.isOpened() or width * height == 0:
+            raise BadPhoto(f"{path} cannot be decoded: it is broken, or its codec is not known; convert it to H.264")
+        if width * height > LARGEST_FRAME:
+            raise BadPhoto(
+                f"{path} has frames of {width}×{height}; at most {LARGEST_FRAME / 1e6:.0f} million pixels are read: "
+                "scale it down"
+            )
+        number = given = 0
+        while given < most and video.grab():
+            if number % every == 0:
+                whole, frame = video.retrieve()
+                if not whole:
+                    break
+                yield Photo(np.ascontiguousarray(frame[..., ::-1]), f"{path} frame {number}")  # OpenCV's are BGR
+                given += 1
+            number += 1
+        if not given:
+            raise BadPhoto(f"{path} has no frame that can be decoded; convert it to H.264")
+    finally:
+        video.release()
