@@ -199,7 +199,7 @@ def test_every_variant_begins_at_a_frontal_mean_face_and_gives_its_shapes(config
     assert said["identity"][:, 5].abs().max() == 0  # beyond the modes
     neutral, identity = said["neutral"].detach().numpy(), said["identity"].detach().numpy()
     np.testing.assert_allclose(neutral, method.model.vertices(identity), atol=1e-4)
-    np.testing.assert_allclose(neutral[0], tiny_model.mean, atol=0.5)
+    np.testing.assert_allclose(neutral[0], tiny_model.mean, atol=3)
     if variant == "shape":
         assert set(said) == {"identity", "neutral"}
         return
