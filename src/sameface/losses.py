@@ -7,6 +7,7 @@ in the identity losses, but are counted: so several processes that share a batch
 import math
 
 import torch
+import torch.distributed as dist
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional
@@ -15,8 +16,8 @@ from sameface.errors import BadData
 from sameface.geometry import euler_from_rotation
 
 __all__ = [
-    "centre_distance", "cosface", "kl_to_standard_normal", "landmark_distance", "moved_centres", "neutral_frontal",
-    "perceptual_with_confidence", "pixel_with_confidence", "roughness",
+    "centre_distance", "cosface", "gathered", "kl_to_standard_normal", "landmark_distance", "moved_centres",
+    "neutral_frontal", "perceptual_with_confidence", "pixel_with_confidence", "roughness",
 ]  # fmt: skip
 
 
@@ -146,6 +147,22 @@ def kl_to_standard_normal(values: Float[Tensor, "B D"]) -> Float[Tensor, ""]:
     mean = values.mean(0)
     variance = (values - mean).square().mean(0) + 1e-8
     return 0.5 * (mean.square() + variance - 1 - variance.log()).sum()
+
+
+def gathered(values: Tensor) -> Tensor:
+    """The rows of all processes of a training that shares its batch, with their gradient; alone, the rows themselves.
+
+    For losses that are no mean over photos (centres, the KL term). Every process must call it, so not in validation.
+    """
+    if not dist.is_initialized() or dist.get_world_size() == 1:
+        return values
+    if values.requires_grad:
+        from torch.distributed.nn.functional import all_gather
+
+        return torch.cat(all_gather(values.contiguous()))
+    parts = [torch.empty_like(values) for _ in range(dist.get_world_size())]
+    dist.all_gather(parts, values.contiguous())
+    return torch.cat(parts)
 
 
 def _check_persons(person: Int[Tensor, " B"], classes: int) -> None:
