@@ -157,9 +157,8 @@ def _write_person(job: _Job, number: int) -> None:
         pictures = [render(head, view, photo=_behind(job, view)) for view in views]
         for j, picture in enumerate(pictures):
             for ending, image in _images(picture):
-                _, code = cv2.imencode(
-                    ending[-4:], image, [cv2.IMWRITE_JPEG_QUALITY, 95, cv2.IMWRITE_PNG_COMPRESSION, 1]
-                )
+                how = [cv2.IMWRITE_JPEG_QUALITY, 95] if ending == ".jpg" else [cv2.IMWRITE_PNG_COMPRESSION, 1]
+                _, code = cv2.imencode(ending[-4:], image, how)
                 (aside / f"{j:02d}{ending}").write_bytes(code.tobytes())
         with (aside / "truth.npz").open("wb") as file:
             np.savez(file, **_truth(head, views, pictures))  # pyright: ignore[reportArgumentType]
