@@ -301,7 +301,7 @@ def test_the_reader_gives_the_exact_camera_and_a_near_weak_one(tmp_path):
         data.maps(0)
     (tmp_path / data.persons[1] / "truth.npz").write_bytes(b"")
     with pytest.raises(BadData, match="cannot be read"):
-        _ = data[3]
+        reader.load(tmp_path, "train").truth(1)
 
 
 def test_the_weak_camera_is_exact_for_a_face_far_away():

@@ -1,4 +1,4 @@
-"""The sheet of sixty synthetic people. `python tools/synthetic_sheet.py [OUT.jpg]` → docs/images/synthetic-people.jpg."""
+"""The sheet of sixty synthetic people: `python tools/synthetic_sheet.py` → docs/images/synthetic-people.jpg."""
 
 import sys
 
