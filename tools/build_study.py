@@ -6,6 +6,7 @@ The truth: the first 20 identity modes of the packaged model, its face region. 1
 spread evenly over the surface, not at its vertices, with noise of 0.3 mm (σ per axis), round holes over a tenth of it,
 in a pose of its own. The template: the truth's mean, decimated to some 850 vertices. Three ways of telling where the
 face is: 51 landmarks, 7, or none (then the poses are within 10° and 10 mm of the template's).
+results/build.json has the first of them only, so far: a way takes some 40 s of CPU.
 `ceiling` is the model of the same 100 people with perfect registration.
 """
 
