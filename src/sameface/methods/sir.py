@@ -2,11 +2,10 @@
 
 Diqiong Jiang, Yiwei Jin, Risheng Deng, Ruofeng Tong, Fanglue Zhang, Yukun Yai, Ming Tang.
 
-What it does: a network looks at a face crop and gives the coefficients of a morphable model, a camera, spherical
-harmonic light and an albedo map, and learns from landmarks and from the photo itself, which the rendered face must
-match. Photos of known persons add the shape identity-aware regularisation (SIR): the identity's coefficients of one
-person come together around those of the neutral frontal photos, persons come apart, and all are spread as the model
-says.
+What it does: a network sees a face crop and gives the coefficients of a morphable model, a camera, spherical harmonic
+light and an albedo map; it learns from landmarks and from the photo, which the render must match. Photos of known
+persons add the shape identity-aware regularisation (SIR): identities of one person come together around those of the
+neutral frontal photos, persons come apart, and all are spread as the model says.
 
 Symbols: x, α_id identity (x in mm: ‖x − y‖ is the RMS distance of two meshes; z in σ); α_exp expression; R, t, s
 camera; γ light (9 per colour); A albedo minus the mean albedo; I photo, Î render; σ confidence; y person; c_y centre;
@@ -61,6 +60,8 @@ SIZE, CUT = 112, 8
 """px of the crop, and of what is cut from its left and right for the encoder"""
 SKIN = (0.66, 0.49, 0.41)
 """mean albedo: a colour in the middle of those of faces in photos"""
+CAMERA, LIGHT = 7, 27
+"""numbers of the camera (quaternion, scale, translation) and of the light (nine per colour)"""
 BLEND_DEVIATION = 0.2
 """of a blendshape's weight"""
 
@@ -164,11 +165,10 @@ class Method(nn.Module):
         if SIZE % config.picture:
             raise ValueError(f"the picture's side must divide {SIZE}, but is {config.picture}; take 28, 56 or 112")
         self.config = config
-        self._known: dict[int, tuple[Any, np.ndarray]] = {}
         self.model = _model(config.morphable)
         sizes, shapes, count = PRESETS[config.network], self.model.n_identity, max(config.persons, 1)
         self.shared = SphereFace(sizes.widths[:2], sizes.units[:2])
-        lengths = {"identity": shapes, "albedo": sizes.albedo_code, "rest": sum(self._heads)}
+        lengths = {"identity": shapes, "albedo": sizes.albedo_code, "rest": self.model.n_expression + CAMERA + LIGHT}
         self.branches = nn.ModuleDict({name: _branch(sizes, config.features, n) for name, n in lengths.items()})
         self.albedo = appearance.AlbedoDecoder(sizes.albedo_code, sizes.albedo_widths, SKIN)
         self.confidence = appearance.ConfidenceNet(sizes.confidence_width)
@@ -196,11 +196,6 @@ class Method(nn.Module):
         }
         return {name: values.astype(np.float32) for name, values in floats.items()}
 
-    @property
-    def _heads(self) -> tuple[int, ...]:
-        """Lengths of expression, camera (quaternion, scale, translation) and light."""
-        return self.model.n_expression, 7, 27
-
     def _freeze(self) -> None:
         """Let only what the settings train carry gradients."""
         frozen: tuple[str, ...] = () if self.config.photometric else ("confidence", "albedo", "branches.albedo")
@@ -215,13 +210,11 @@ class Method(nn.Module):
         crops = images[..., CUT:-CUT].contiguous(memory_format=torch.channels_last)
         maps = self.shared((crops - 0.5) * 2)
         code = {name: branch(maps) for name, branch in self.branches.items()}
-        raw, camera, light = code["rest"].float().split(self._heads, 1)
+        raw, camera, light = code["rest"].float().split((self.model.n_expression, CAMERA, LIGHT), 1)
         identity = code["identity"].float()
-        blends = self.model.expression_range == (0.0, 1.0)
-        expression = torch.sigmoid(raw - 2.5) if blends else raw
-        rotation = rotation_from_quaternion(camera[:, :4] + self.upright)
-        scale = torch.exp(self.start[0] + 0.1 * camera[:, 4])
-        translation = self.start[1:] + 0.1 * camera[:, 5:]
+        expression = torch.sigmoid(raw - 2.5) if self.model.expression_range == (0.0, 1.0) else raw
+        rotation, scale = rotation_from_quaternion(camera[:, :4] + self.upright), 0.1 * camera[:, 4] + self.start[0]
+        scale, translation = scale.exp(), 0.1 * camera[:, 5:] + self.start[1:]
         coefficients = torch.cat([identity, expression], 1)
         points = self.landmark_mean + torch.einsum("lck,bk->blc", self.landmark_modes, coefficients)
         return {
@@ -241,10 +234,7 @@ class Method(nn.Module):
         return functional.avg_pool2d(images, SIZE // self.config.picture)
 
     def photometric_error(self, images: Float[Tensor, "B 3 112 112"], output: dict[str, Tensor]) -> Float[Tensor, " B"]:
-        """Mean over the covered pixels and colours of |Î − I|, in [0, 1]: what tables report; no confidence in it.
-
-        `method.painter(output)` is the picture itself, and which pixels the face covers.
-        """
+        """Mean over the covered pixels and colours of |Î − I|, for tables: no confidence is in it."""
         drawn, mask = self.painter(output)
         far = (drawn - self.small(images)).abs().mean(1)
         return (far * mask).sum((1, 2)) / mask.sum((1, 2)).clamp_min(1)
@@ -293,15 +283,15 @@ class Method(nn.Module):
         f = losses.neutral_frontal(output["rotation"].detach(), output["expression"].detach(), c.frontal_decay)
         together = output["embedding"], output["identity"], person, f
         features, identity, person, f = (losses.gathered(values) if self.training else values for values in together)
-        weight = c.sir_weight
-        terms = {"cos": weight * losses.cosface(features, self.classes, person, c.cos_scale, c.cos_margin)}
+        terms = {"cos": c.sir_weight * losses.cosface(features, self.classes, person, c.cos_scale, c.cos_margin)}
         if c.recognition != "cos":
-            terms["centre"] = weight * c.centre_weight * losses.centre_distance(features, self.centres, person)
+            far = losses.centre_distance(features, self.centres, person)
+            terms["centre"] = c.sir_weight * c.centre_weight * far
             if self.training:
                 pull = None if c.recognition == "cos+centre" else f
                 self.centres.copy_(losses.moved_centres(self.centres, features, person, pull, c.centre_rate))
         if c.recognition == "all":
-            terms["kl"] = weight * c.kl_weight * losses.kl_to_standard_normal(identity[person >= 0])
+            terms["kl"] = c.sir_weight * c.kl_weight * losses.kl_to_standard_normal(identity[person >= 0])
         return terms
 
     @cached_property
@@ -330,7 +320,7 @@ class Method(nn.Module):
         """
         recognise = False
         if train:
-            identified = self._identified(data)
+            identified = np.flatnonzero(np.asarray(data.person) >= 0)
             recognise = bool(rng.random() < share_of_persons(len(data), len(identified)))
             index = int(identified[index * len(identified) // len(data)]) if recognise else index
         item = data[index]
@@ -345,13 +335,6 @@ class Method(nn.Module):
             "recognise": np.bool_(recognise),
             "person": np.int64(item["person"] if train else -1),
         }
-
-    def _identified(self, data: Any) -> np.ndarray:
-        """The photos with a person, listed once for each split."""
-        if id(data) not in self._known:
-            rows = np.flatnonzero(np.asarray(data.person) >= 0)
-            self._known[id(data)] = data, rows  # with the data, so that no other gets its id
-        return self._known[id(data)][1]
 
     def metadata(self) -> dict[str, Any]:
         """What the ONNX file says of itself."""
