@@ -389,6 +389,10 @@ def test_ctrl_c_keeps_what_is_done_and_is_130(run, monkeypatch):
         (["fit-set", "--help"], 0, "LargeResidual"),
         (["fit-set", "facetable:nowhere", "--out", "labels"], 1, "there is no folder nowhere"),
         (["export", "nowhere"], 1, "it is not the folder of a run"),
+        (["verify", "nowhere.jpg", "scenery.jpg"], 1, "nowhere.jpg"),
+        (["verify", "anna.png", "scenery.jpg", "--far", "0.9"], 2, "error rates from 0.01 to 0.5"),
+        (["synth", "--help"], 0, "people who do not exist"),
+        (["model", "build", "nowhere.obj", "--out", "out.npz"], 1, "a model needs 3 scans or more"),
         (["model"], 2, "Missing subcommand"),
         (["model", "show", "nowhere"], 1, "there is no file or folder nowhere"),
         (["model", "show", "scenery.jpg"], 1, "expected one of"),
@@ -471,6 +475,21 @@ def test_a_data_set_is_fitted_and_its_labels_are_read(run):
     assert code == 0
     assert "labels: 0 of 8 photos labelled, 2 persons" in out
     assert "rejected, NoFaceFound: 8" in out
+
+
+def test_two_photos_of_one_file_are_compared(run):
+    code, out, err = run("verify", "anna.png", "anna.png", "--out", "verdict.json", verb=False)
+    assert code == 0, err
+    assert " mm" in out
+    assert json.loads(Path("verdict.json").read_text())["distance_mm"] < 0.01
+    assert run("verify", "anna.png", "anna.png", "--quiet", verb=False)[1] in ("same\n", "unsure\n", "different\n")
+
+
+def test_people_are_made_up(run):
+    code, out, _ = run(
+        "synth", "--out", "people", "--persons", 1, "--views", 1, "--size", 48, "--workers", 0, verb=False
+    )
+    assert (code, out) == (0, "people: 1 people with 1 photos each, 1 of them new\n")
 
 
 def test_our_model_is_shown_and_converted(run, folder):

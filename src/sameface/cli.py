@@ -5,7 +5,6 @@ Exit codes: 0 all done · 1 nothing could be done · 2 wrong usage · 3 done, bu
 """
 
 import dataclasses
-import json
 import os
 import sys
 from collections.abc import Sequence
@@ -103,66 +102,6 @@ def export(run: Annotated[Path, tyro.conf.Positional], /, *, out: Path | None = 
     return DONE
 
 
-def model_show(path: Annotated[Path | None, tyro.conf.Positional] = None, /) -> int:
-    """Say what a morphable model holds (any known format; without a path, ours)."""
-    from sameface import morphable
-    from sameface.morphable.formats import open_model
-
-    model = morphable.default() if path is None else open_model(path)
-    eyes = model.landmarks(model.mean)
-    print(f"{model.name}\n  licence      {model.licence}")
-    print(f"  vertices     {model.n_vertices}, faces {len(model.faces)}")
-    print(
-        f"  identity     {model.n_identity} modes\n"
-        f"  expression   {model.n_expression}: {', '.join(model.expression_names[:6])} …"
-    )
-    print(f"  eye distance {abs(eyes[42:48].mean(0) - eyes[36:42].mean(0))[0]:.1f} mm between the centres")
-    regions = ", ".join(f"{name} {int(flags.sum())}" for name, flags in model.regions.items())
-    print(f"  regions      {regions or 'none'}\n  mirror map   {'yes' if model.mirror is not None else 'no'}")
-    print(f"  texture uv   {'yes' if model.uv is not None else 'no'}")
-    return DONE
-
-
-def model_convert(path: Annotated[Path, tyro.conf.Positional], out: Annotated[Path, tyro.conf.Positional], /) -> int:
-    """Any known morphable model file -> our .npz (millimetres, sigma units, y up)."""
-    from sameface.morphable.formats import open_model
-
-    model = open_model(path)
-    model.save(out)
-    print(f"{out}: {model.name}, {model.n_vertices} vertices, {out.stat().st_size / 1e6:.1f} MB")
-    return DONE
-
-
-def model_compile(
-    source: Annotated[Path, tyro.conf.Positional],
-    out: Annotated[Path, tyro.conf.Positional],
-    /,
-    *,
-    faces: int = 200,
-    save_report: Path | None = None,
-) -> int:
-    """ICT-FaceKit npz -> the model that ships with sameface, with a report of what was lost.
-
-    Args:
-        source: The ICT-FaceKit Light npz.
-        out: The .npz to write.
-        faces: How many random source faces to compare with.
-        save_report: JSON file to write the report to.
-    """
-    from sameface import morphable
-    from sameface.mesh_io import write_file
-    from sameface.morphable.compile import compile_model, report
-
-    compile_model(source).save(out)
-    lost = {"megabytes": out.stat().st_size / 1e6, **report(morphable.load(out), source, faces)}
-    for name, value in lost.items():
-        print(f"  {name:40s} {value:.5g}")
-    if save_report is not None:
-        about = {"command": f"sameface model compile {source.name} {out.name} --faces {faces}", "report": lost}
-        write_file(save_report, (json.dumps(about, indent=1, ensure_ascii=False) + "\n").encode())
-    return DONE
-
-
 def data(source: Annotated[str, tyro.conf.Positional], /, *, split: str = "train", show: Path | None = None) -> int:
     """Say what a data set gives: items, shapes, persons; with --show, draw some of them with their labels.
 
@@ -186,6 +125,78 @@ def data(source: Annotated[str, tyro.conf.Positional], /, *, split: str = "train
 
         show_items(dataset, root, split, show)
         print(show)
+    return DONE
+
+
+def verify(
+    a: Annotated[str, tyro.conf.Positional],
+    b: Annotated[str, tyro.conf.Positional],
+    /,
+    *,
+    far: float = 0.1,
+    predictor: str = "default",
+    min_score: float = 0.6,
+    out: Path | None = None,
+    quiet: bool = False,
+) -> int:
+    """Two people (photo, folder of photos, saved result or mesh each) -> same, different or unsure, in millimetres.
+
+    Shape is a weak witness: identify nobody by it (docs/verify.md).
+
+    Args:
+        a: A photo, a folder of photos of one person, a result of `sameface reconstruct`, or a mesh.
+        b: The same, of the other.
+        far: Error rate: at most about this part of different people is called same (0.01 to 0.5).
+        predictor: Network to use: default, or the path of your own .onnx.
+        min_score: Least score of a detected face, 0 to 1.
+        out: JSON file to write the verdict to.
+        quiet: Print only same, different or unsure.
+    """
+    from sameface.verify import verify as compare
+
+    verdict = compare(a, b, far=far, predictor=predictor, min_score=min_score)
+    print(verdict.word if quiet else verdict.as_text())
+    for photo, _, message in verdict.dropped:
+        print(f"not used: {message if photo in message else f'{photo}: {message}'}", file=sys.stderr)
+    if out is not None:
+        verdict.save(out)
+    return PARTLY if verdict.dropped else DONE
+
+
+def synth(
+    *,
+    out: Path,
+    persons: int = 1000,
+    views: int = 8,
+    size: int = 160,
+    seed: int = 0,
+    workers: int | None = None,
+    model: Path | None = None,
+    backgrounds: Path | None = None,
+    quiet: bool = False,
+) -> int:
+    """Draw and render people who do not exist, with every number of the truth (docs/synthetic.md).
+
+    Args:
+        out: Folder to write; what is there already is kept, so the same call goes on where it was stopped.
+        persons: How many.
+        views: Photos of each.
+        size: Side of a photo, px.
+        seed: Every random number follows from it.
+        workers: Processes; default: one per core.
+        model: Morphable model file other than the packaged one.
+        backgrounds: Folder of photos to stand behind the people.
+        quiet: No progress bar.
+    """
+    from sameface.people import Progress
+    from sameface.synthetic_files import write
+
+    with Progress("people", None, quiet) as tick:
+        new = write(
+            out, persons, views, seed=seed, size=size, workers=_cores() if workers is None else workers, model=model,
+            backgrounds=backgrounds, tick=lambda done, total: tick("people", total, done),
+        )  # fmt: skip
+    print(f"{out}: {persons} people with {views} photos each, {new} of them new")
     return DONE
 
 
@@ -340,11 +351,13 @@ def _run(given: list[str]) -> int:
     if given[:1] == ["fit-set"]:
         return _fit_set(given[1:])
     if given[:1] == ["model"]:
-        verbs = {"show": model_show, "convert": model_convert, "compile": model_compile}
-        return tyro.extras.subcommand_cli_from_dict(verbs, args=given[1:], prog="sameface model")
+        from sameface.cli_model import VERBS
+
+        return tyro.extras.subcommand_cli_from_dict(VERBS, args=given[1:], prog="sameface model")
     verbs = {
-        "reconstruct": reconstruct, "evaluate": _evaluate_help, "train": _train_help, "export": export, "data": data,
-        "fit-set": _fit_set_help, "model": _model_help, "doctor": doctor,
+        "reconstruct": reconstruct, "verify": verify, "evaluate": _evaluate_help, "train": _train_help,
+        "export": export, "data": data, "fit-set": _fit_set_help, "synth": synth, "model": _model_help,
+        "doctor": doctor,
     }  # fmt: skip
     return tyro.extras.subcommand_cli_from_dict(verbs, args=given, prog="sameface", description=DESCRIPTION)
 
@@ -373,5 +386,5 @@ def _fit_set_help() -> int:
 
 
 def _model_help() -> int:
-    """Show, convert or compile a morphable model (sameface model --help)."""
+    """Show, convert, compile or build a morphable model (sameface model --help)."""
     return USAGE

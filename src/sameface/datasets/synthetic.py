@@ -48,14 +48,17 @@ class People:
 
     def truth(self, number: int) -> dict[str, np.ndarray]:
         """All arrays of one person of the split (`synthetic_files.TRUTH`); the last one asked for is kept."""
-        if self._truth[0] != number:
-            file = self.root / self.persons[number] / "truth.npz"
-            try:
-                with np.load(file, allow_pickle=False) as arrays:
-                    self._truth = number, {name: arrays[name] for name in arrays.files}
-            except (OSError, ValueError, EOFError) as error:
-                raise BadData(f"{file} cannot be read ({error}); delete its folder and run the same command") from None
-        return self._truth[1]
+        kept, truth = self._truth  # one look: another thread may be asking for another person
+        if kept == number:
+            return truth
+        file = self.root / self.persons[number] / "truth.npz"
+        try:
+            with np.load(file, allow_pickle=False) as arrays:
+                truth = {name: arrays[name] for name in arrays.files}
+        except (OSError, ValueError, EOFError) as error:
+            raise BadData(f"{file} cannot be read ({error}); delete its folder and run the same command") from None
+        self._truth = number, truth
+        return truth
 
     def __getitem__(self, index: int, /) -> Item:
         index = range(len(self))[index]

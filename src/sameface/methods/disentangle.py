@@ -175,7 +175,8 @@ class Method(nn.Module):
                 "identity": squared_distance(output["neutral"], neutral),
                 "residual": squared_distance(output["shape"] - output["neutral"], changed),
             }
-        weight = torch.where(self.progress < self.config.first_share, self.config.first_weight, self.config.last_weight)
+        first = (self.progress < self.config.first_share) & self.training  # held-out losses compare over the run
+        weight = torch.where(first, self.config.first_weight, self.config.last_weight)
         return {
             "reconstruction": weight * squared_distance(output["shape"], neutral + changed),
             "identification": identification(self.classes(output["embedding"]), batch["person"]),
