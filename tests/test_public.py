@@ -114,7 +114,7 @@ def test_everything_imported_is_declared():
             )
         ):
             allowed |= extra["train"]
-        if inside.startswith(("metrics/", "benchmarks/", "plots", "evaluate")):
+        if inside.startswith(("metrics/", "benchmarks/", "plots", "evaluate", "conditions")):
             allowed |= extra["evaluate"]
         if inside.startswith(("morphable/", "register", "build")):
             allowed |= extra["compile"]

@@ -77,7 +77,7 @@ def of_fit(rows: np.ndarray) -> tuple[Said, np.ndarray]:
     place = {int(row): k for k, row in enumerate(data.row)}
     found = np.array([int(row) in place for row in rows])
     seen = data[np.array([place[int(row)] for row in rows[found]])]
-    answer = fit(points_of(load("default")), seen.measured)
+    answer = fit(points_of(load("default")), seen.measured, person=np.arange(len(seen.row)))
     model = default()
     return Said(
         model.vertices(answer.identity), model.vertices(answer.identity, answer.expression), answer.identity
