@@ -25,7 +25,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "isoface": {"size": 32, "widths": (8, 8, 8), "blocks": (1, 1, 1), "features": 16},
     "multiview": {"size": 32},
     "scnn": {"size": 48, "features": 8, "stage": 2},
-    "sir": {"features": 16, "persons": 8, "picture": 28},
+    "sir": {"warm_up": 0.0, "features": 16, "persons": 8, "picture": 28},
 }
 """settings that make a method small enough to be trained in a second, where it has such"""
 
