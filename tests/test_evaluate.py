@@ -1,6 +1,7 @@
 """An evaluation as a user has it: a benchmark in a file of one's own, real photos, numbers, failures, pictures."""
 
 import json
+import os
 import re
 from pathlib import Path
 
@@ -279,7 +280,7 @@ def test_a_process_that_dies_is_said(root, noses, tmp_path, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
     with pytest.raises(SameFaceError, match=r"use fewer --workers; what was measured is kept in .*answers"):
         evaluate(noses, root, workers=2, out=tmp_path)
-    assert module.os.environ["OMP_NUM_THREADS"] == "3"
+    assert os.environ["OMP_NUM_THREADS"] == "3"
     with pytest.raises(SameFaceError, match=r"use fewer --workers$"):
         evaluate(noses, root, workers=2)
 

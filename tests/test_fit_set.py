@@ -1,7 +1,6 @@
 """A whole data set fitted: every photo is a row, no person is split, and whatever stops it, the file is the same."""
 
 import json
-import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -189,15 +188,6 @@ def test_a_killed_process_costs_its_shards_only_and_processes_change_no_bit(pict
 
 def same(first: Path, second: Path) -> bool:
     return (first / labelled.LABELS).read_bytes() == (second / labelled.LABELS).read_bytes()
-
-
-def test_processes_compute_in_one_thread(monkeypatch):
-    monkeypatch.setenv("OMP_NUM_THREADS", "7")
-    monkeypatch.delenv("MKL_NUM_THREADS", raising=False)
-    with module._one_thread_each():
-        assert {os.environ[name] for name in module.THREADS} == {"1"}
-    assert os.environ["OMP_NUM_THREADS"] == "7"
-    assert "MKL_NUM_THREADS" not in os.environ
 
 
 # ── shards ─────────────────────────────────────────────────────────────────────────────────────────────────

@@ -2,9 +2,18 @@
 
 import cv2
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Float, UInt8
 
-__all__ = ["augmented"]
+__all__ = ["augmented", "moved"]
+
+
+def moved(
+    affine: Float[np.ndarray, "2 3"], size: int, *, turn: float, zoom: float, shift: Float[np.ndarray, " 2"]
+) -> Float[np.ndarray, "2 3"]:
+    """The affine of a crop of `size` px, turned (rad) and zoomed about the crop's middle, then shifted (px)."""
+    linear = zoom * np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
+    middle = np.full(2, size / 2)
+    return np.column_stack([linear @ affine[:, :2], linear @ (affine[:, 2] - middle) + middle + shift])
 
 
 def augmented(crop: UInt8[np.ndarray, "S S 3"], rng: np.random.Generator) -> UInt8[np.ndarray, "S S 3"]:

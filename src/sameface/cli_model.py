@@ -11,10 +11,9 @@ __all__ = ["VERBS"]
 
 def model_show(path: Annotated[Path | None, tyro.conf.Positional] = None, /) -> int:
     """Say what a morphable model holds (any known format; without a path, ours)."""
-    from sameface import morphable
-    from sameface.morphable.formats import open_model
+    from sameface.morphable.formats import open_or_default
 
-    model = morphable.default() if path is None else open_model(path)
+    model = open_or_default(path)
     eyes = model.landmarks(model.mean)
     print(f"{model.name}\n  licence      {model.licence}")
     print(f"  vertices     {model.n_vertices}, faces {len(model.faces)}")

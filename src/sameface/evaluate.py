@@ -10,11 +10,9 @@ it is said by the benchmark's `summary`.
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from dataclasses import fields
 from functools import lru_cache, partial
 from io import BytesIO
@@ -24,7 +22,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sameface import errors, plugins, systems
+from sameface import errors, plugins, processes, systems
 from sameface.case import Answer, Case
 from sameface.errors import BadData, SameFaceError
 from sameface.evaluation import Failure, LeftOut, Report, Row, draw
@@ -34,8 +32,6 @@ from sameface.systems import Measured
 
 __all__ = ["evaluate"]
 
-THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-"""one thread per process: several processes with several threads each would wait for each other"""
 CASES_AT_ONCE = 4
 """that a process is handed"""
 
@@ -124,7 +120,7 @@ def _outcomes(job: _Job, cases: Sequence[Case], workers: int) -> Iterator[_Outco
         yield from map(partial(_one, job), cases)
         return
     context = get_context("spawn")  # a fork would inherit locks of other threads' networks
-    with _one_thread_each(), ProcessPoolExecutor(workers, context, _begin, (job,)) as pool:
+    with processes.one_thread_each(), ProcessPoolExecutor(workers, context, _begin, (job,)) as pool:
         try:
             yield from pool.map(partial(_one, job), cases, chunksize=CASES_AT_ONCE)
         except BrokenProcessPool:
@@ -135,29 +131,8 @@ def _outcomes(job: _Job, cases: Sequence[Case], workers: int) -> Iterator[_Outco
 
 
 def _begin(job: _Job) -> None:  # pragma: no cover - runs in other processes
-    """A new process: Ctrl-C is its parent's affair, and so are threads."""
-    import signal
-
-    import cv2
-
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    cv2.setNumThreads(1)
+    processes.begin()
     _ready(job)
-
-
-@contextmanager
-def _one_thread_each() -> Iterator[None]:
-    """Processes started meanwhile compute in one thread each."""
-    before = {name: os.environ.get(name) for name in THREADS}
-    os.environ.update(dict.fromkeys(THREADS, "1"))
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
 
 
 @lru_cache(maxsize=1)

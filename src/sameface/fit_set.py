@@ -15,10 +15,9 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from dataclasses import asdict
 from functools import lru_cache
 from multiprocessing import get_context, parent_process
@@ -28,7 +27,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Int
 
-from sameface import detect, plugins
+from sameface import detect, plugins, processes
 from sameface.datasets.labelled import ABOUT, LABELS, schema
 from sameface.errors import BadData, BadOutput, SameFaceError
 from sameface.fit_shard import Options, fit_shard, owners
@@ -44,7 +43,6 @@ VERSION = 1
 """of what is computed: pieces of another version are not gone on with"""
 SHARDS_PER_PROCESS = 8
 """a process works on so many shards, since some data sets keep every picture they decoded"""
-THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 PERCENTILES = (5, 25, 50, 75, 95, 99, 100)
 
 
@@ -241,7 +239,7 @@ def _work(job: _Job, shards: list[_Shard], workers: int, tick: Callable[[int, in
 def _side_by_side(job: _Job, shards: list[_Shard], workers: int, report: Callable[[int], None]) -> None:
     """Make some shards in new processes."""
     context = get_context("spawn")  # a fork would inherit locks of other threads' networks
-    with _one_thread_each():
+    with processes.one_thread_each():
         pool = ProcessPoolExecutor(min(workers, len(shards)), context, _begin)
         try:
             for future in as_completed([pool.submit(_write, job, shard) for shard in shards]):
@@ -256,11 +254,8 @@ def _side_by_side(job: _Job, shards: list[_Shard], workers: int, report: Callabl
 
 
 def _begin() -> None:  # pragma: no cover - runs in other processes
-    """A new process: Ctrl-C is its parent's affair, and so are threads. It ends when its parent is killed."""
-    import signal
+    """A new process, which ends when its parent is killed."""
     import threading
-
-    import cv2
 
     def end_with_parent() -> None:
         parent = parent_process()
@@ -269,23 +264,7 @@ def _begin() -> None:  # pragma: no cover - runs in other processes
             os._exit(1)
 
     threading.Thread(target=end_with_parent, daemon=True).start()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    cv2.setNumThreads(1)
-
-
-@contextmanager
-def _one_thread_each() -> Iterator[None]:
-    """Processes started meanwhile compute in one thread each: they are fast, and their sums come in one order."""
-    before = {name: os.environ.get(name) for name in THREADS}
-    os.environ.update(dict.fromkeys(THREADS, "1"))
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
+    processes.begin()
 
 
 @lru_cache(maxsize=1)

@@ -5,6 +5,7 @@ import io
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -13,14 +14,34 @@ import numpy as np
 from jaxtyping import Float
 from PIL import Image, UnidentifiedImageError
 
-from sameface.case import Answer, Case
+from sameface.case import Answer, Case, Published
 from sameface.errors import BadData
 from sameface.mesh_io import write_file
 from sameface.metrics import verification as metric
 
 __all__ = [
-    "ASKS", "Pair", "PairOptions", "Question", "cases_of", "centre_box", "check_answer", "lfw_questions", "noise",
-    "pair_scores", "pairs_of", "perfect", "read_lfw_pairs", "read_lines", "read_scores", "roc_curves", "summarise",
+    "ASKS",
+    "JIANG",
+    "Pair",
+    "PairOptions",
+    "Question",
+    "cases_of",
+    "centre_box",
+    "check_answer",
+    "curves",
+    "lfw_questions",
+    "liu",
+    "noise",
+    "pair_scores",
+    "pairs_of",
+    "read_lfw_pairs",
+    "read_lines",
+    "read_scores",
+    "sample_lfw",
+    "score",
+    "summarise",
+    "summary",
+    "truth",
     "write_scores",
 ]  # fmt: skip
 
@@ -28,6 +49,8 @@ Rule = Literal["exact", "insightface", "sphereface_pytorch", "mobilefacenet"]
 FLIPPED = "_flipped"
 ASKS = ("codes", "neutral")
 """what of an answer is looked at"""
+LIU = "Liu, Zhu, Zhao, Liu: Disentangling Features in 3D Face Shapes …, CVPR 2018, table 3 (shape only; cosine)"
+JIANG = "Jiang et al.: Reconstructing Recognizable 3D Face Shapes based on 3D Morphable Models, table II (Euclidean)"
 
 
 @dataclass(frozen=True)
@@ -50,6 +73,13 @@ class PairOptions:
     scores (Liu et al. 2018, sec. 4.2; mean and deviation from the training folds)"""
     scores: Path | None = None
     """folder to write every score of every pair to, as CSV files that `fuse` reads"""
+
+
+def liu(system: str, accuracy: float, std: float, eer: float, auc: float, ten: float, one: float) -> Published:
+    """A row of Liu et al. 2018, table 3, in percent: accuracy ± std, 100 − EER, AUC, TAR at FAR 10 % and 1 %."""
+    values = {"accuracy": accuracy, "accuracy_std": std, "100-eer": eer, "auc": auc}
+    values |= {"tar_at_far_10": ten, "tar_at_far_1": one}
+    return Published(system, {f"identity/cosine/{name}": value for name, value in values.items()}, LIU)
 
 
 class Pair(NamedTuple):
@@ -104,11 +134,24 @@ def check_answer(case: Case, answer: Answer) -> None:
         raise ValueError(f"{case.name}: the neutral mesh has vertices that are not finite")
 
 
-def perfect(case: Case) -> Answer:
-    """The answer of a system that knows every person: a random code and mesh for each name, the same in all photos."""
+def score(case: Case, answer: Answer, options: PairOptions) -> dict[str, float]:
+    """No number of its own: photos are judged in pairs. Raises ValueError if nothing can be compared."""
+    check_answer(case, answer)
+    return {}
+
+
+def truth(case: Case, options: PairOptions) -> Answer:
+    """A system that knows every person: a random code and mesh for each name, the same in all photos."""
     rng = np.random.default_rng(zlib.crc32(case.truth["person"].encode()))
     code = np.tile(rng.normal(size=32), (len(case.photos), 1))
     return Answer(codes={"identity": code}, neutral=rng.normal(0, 30, (20, 3)))
+
+
+def summary(
+    cases: list[Case], answers: Sequence[Answer | None], rows: Sequence[dict[str, float] | None], options: PairOptions
+) -> dict[str, float]:
+    """The table of `summarise`; a photo's rows hold nothing for it."""
+    return summarise(cases, answers, options)
 
 
 # ── answers → scores → table ───────────────────────────────────────────────────────────────────────────────
@@ -142,19 +185,19 @@ def summarise(cases: list[Case], answers: Sequence[Answer | None], options: Pair
     return table | counts
 
 
-def roc_curves(
+def curves(
     cases: list[Case], answers: Sequence[Answer | None], options: PairOptions
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """The pooled ROC curve (FAR, TAR) of each score of `pair_scores`, for pictures."""
     pairs = pairs_of(cases)
     same, folds = _labels(pairs)
     rows = np.searchsorted(np.unique(folds), folds)
-    curves = {}
+    found = {}
     for name, values in pair_scores(cases, answers, options).items():
         own = values if values.ndim == 1 else values[rows, np.arange(len(pairs))]
         curve = metric.roc(-own if _is_distance(name) else own, same)
-        curves[name] = (curve.far, curve.tar)
-    return curves
+        found[name] = (curve.far, curve.tar)
+    return found
 
 
 def pair_scores(
@@ -376,3 +419,15 @@ def noise(path: Path, side: int) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     pixels = np.random.default_rng(zlib.crc32(path.name.encode())).integers(0, 256, (side, side, 3), np.uint8)
     cv2.imwrite(str(path), pixels)
+
+
+def sample_lfw(root: Path, folder: str, names: tuple[str, str], suffix: str, side: int) -> None:
+    """Two persons with five photos of noise each in LFW's layout; ten folds of one pair of either kind."""
+    numbers = range(1, 6)
+    for name in names:
+        for number in numbers:
+            noise(root / folder / name / f"{name}_{number:04d}{suffix}", side)
+    lines = ["10\t1"]
+    for k, (i, j) in enumerate(combinations(numbers, 2)):
+        lines += [f"{names[k % 2]}\t{i}\t{j}", f"{names[0]}\t{i}\t{names[1]}\t{j}"]
+    (root / "pairs.txt").write_text("\n".join(lines) + "\n")

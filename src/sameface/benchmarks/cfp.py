@@ -21,8 +21,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
-
 from sameface.benchmarks import _verification as verification
 from sameface.case import Answer, Case, Published
 from sameface.errors import BadData
@@ -46,11 +44,9 @@ class Options(verification.PairOptions):
     central half. Ours: the owners say nothing"""
 
 
-_JIANG = "Jiang et al.: Reconstructing Recognizable 3D Face Shapes based on 3D Morphable Models, table II (Euclidean)"
-
 published: tuple[Published, ...] = (
-    Published("Jiang et al., no identity loss", {"FP/identity/euclidean/accuracy": 54.16}, _JIANG),
-    Published("Jiang et al., weighted centre", {"FP/identity/euclidean/accuracy": 80.73}, _JIANG),
+    Published("Jiang et al., no identity loss", {"FP/identity/euclidean/accuracy": 54.16}, verification.JIANG),
+    Published("Jiang et al., weighted centre", {"FP/identity/euclidean/accuracy": 80.73}, verification.JIANG),
 )
 
 
@@ -97,12 +93,6 @@ def _numbers(file: Path, most_first: int, most_second: int) -> list[tuple[int, i
     return pairs
 
 
-def score(case: Case, answer: Answer, options: Options) -> dict[str, float]:
-    """No number of its own: photos are judged in pairs. Raises ValueError if nothing can be compared."""
-    verification.check_answer(case, answer)
-    return {}
-
-
 def summary(
     cases: list[Case], answers: Sequence[Answer | None], rows: Sequence[dict[str, float] | None], options: Options
 ) -> dict[str, float]:
@@ -111,16 +101,9 @@ def summary(
     return {f"{options.protocol}/{name}": value for name, value in table.items()}
 
 
-def curves(
-    cases: list[Case], answers: Sequence[Answer | None], options: Options
-) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """The pooled ROC curve (FAR, TAR) of each score."""
-    return verification.roc_curves(cases, answers, options)
-
-
-def truth(case: Case, options: Options) -> Answer:
-    """A code and a mesh for each person."""
-    return verification.perfect(case)
+score = verification.score
+curves = verification.curves
+truth = verification.truth
 
 
 def sample(root: Path) -> None:

@@ -13,16 +13,12 @@ several people now and then; by convention the one meant is in the centre.
 Licence: published for research; the photos belong to those who took them.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import combinations
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
-
 from sameface.benchmarks import _verification as verification
-from sameface.case import Answer, Case, Published
+from sameface.case import Case, Published
 from sameface.errors import BadData
 
 __all__ = ["Options", "asks", "cases", "curves", "published", "sample", "score", "summary", "truth"]
@@ -44,23 +40,13 @@ class Options(verification.PairOptions):
     whole picture and must choose"""
 
 
-_LIU = "Liu, Zhu, Zhao, Liu: Disentangling Features in 3D Face Shapes …, CVPR 2018, table 3 (shape only; cosine)"
-_JIANG = "Jiang et al.: Reconstructing Recognizable 3D Face Shapes based on 3D Morphable Models, table II (Euclidean)"
-
-
-def _liu(system: str, code: str, accuracy: float, std: float, eer: float, auc: float, ten: float, one: float):
-    values = {"accuracy": accuracy, "accuracy_std": std, "100-eer": eer, "auc": auc}
-    values |= {"tar_at_far_10": ten, "tar_at_far_1": one}
-    return Published(system, {f"{code}/cosine/{name}": value for name, value in values.items()}, _LIU)
-
-
 published: tuple[Published, ...] = (
-    _liu("3DMM", "identity", 66.13, 2.79, 65.70, 72.24, 35.90, 12.37),
-    _liu("3DDFA", "identity", 66.98, 2.56, 67.13, 73.30, 36.76, 10.00),
-    _liu("3DMM-CNN", "identity", 90.53, 1.34, 90.63, 96.60, 91.13, 58.20),
-    _liu("Liu et al. 2018", "identity", 94.43, 1.47, 94.40, 98.12, 95.07, 74.54),
-    Published("Jiang et al., no identity loss", {"identity/euclidean/accuracy": 67.67}, _JIANG),
-    Published("Jiang et al., weighted centre", {"identity/euclidean/accuracy": 94.47}, _JIANG),
+    verification.liu("3DMM", 66.13, 2.79, 65.70, 72.24, 35.90, 12.37),
+    verification.liu("3DDFA", 66.98, 2.56, 67.13, 73.30, 36.76, 10.00),
+    verification.liu("3DMM-CNN", 90.53, 1.34, 90.63, 96.60, 91.13, 58.20),
+    verification.liu("Liu et al. 2018", 94.43, 1.47, 94.40, 98.12, 95.07, 74.54),
+    Published("Jiang et al., no identity loss", {"identity/euclidean/accuracy": 67.67}, verification.JIANG),
+    Published("Jiang et al., weighted centre", {"identity/euclidean/accuracy": 94.47}, verification.JIANG),
 )
 
 
@@ -74,38 +60,12 @@ def cases(root: Path, options: Options) -> list[Case]:
     return verification.cases_of(pairs, verification.lfw_questions(pairs, folder, share))
 
 
-def score(case: Case, answer: Answer, options: Options) -> dict[str, float]:
-    """No number of its own: photos are judged in pairs. Raises ValueError if nothing can be compared."""
-    verification.check_answer(case, answer)
-    return {}
-
-
-def summary(
-    cases: list[Case], answers: Sequence[Answer | None], rows: Sequence[dict[str, float] | None], options: Options
-) -> dict[str, float]:
-    """The table in percent, keys <code>/<score>/<number> (`_verification.summarise`), `pairs` and `failed_pairs`."""
-    return verification.summarise(cases, answers, options)
-
-
-def curves(
-    cases: list[Case], answers: Sequence[Answer | None], options: Options
-) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """The pooled ROC curve (FAR, TAR) of each score."""
-    return verification.roc_curves(cases, answers, options)
-
-
-def truth(case: Case, options: Options) -> Answer:
-    """A code and a mesh for each person."""
-    return verification.perfect(case)
+score = verification.score
+summary = verification.summary
+curves = verification.curves
+truth = verification.truth
 
 
 def sample(root: Path) -> None:
     """Two persons with five photos of noise each; ten folds of one pair of either kind."""
-    names, numbers = ("Anna_Sample", "Ben_Sample"), range(1, 6)
-    for name in names:
-        for number in numbers:
-            verification.noise(root / "lfw" / name / f"{name}_{number:04d}.jpg", 250)
-    lines = ["10\t1"]
-    for k, (i, j) in enumerate(combinations(numbers, 2)):
-        lines += [f"{names[k % 2]}\t{i}\t{j}", f"{names[0]}\t{i}\t{names[1]}\t{j}"]
-    (root / "pairs.txt").write_text("\n".join(lines) + "\n")
+    verification.sample_lfw(root, "lfw", ("Anna_Sample", "Ben_Sample"), ".jpg", 250)

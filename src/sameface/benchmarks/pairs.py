@@ -20,14 +20,11 @@ import hashlib
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import combinations
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
-
 from sameface.benchmarks import _verification as verification
-from sameface.case import Answer, Case, Published
+from sameface.case import Case, Published
 from sameface.errors import AssetMissing, BadData
 from sameface.mesh_io import write_file
 
@@ -125,41 +122,15 @@ def _numbered(rows: Sequence[dict[str, Any]]) -> list[tuple[str, int]]:
     return found
 
 
-def score(case: Case, answer: Answer, options: Options) -> dict[str, float]:
-    """No number of its own: photos are judged in pairs. Raises ValueError if nothing can be compared."""
-    verification.check_answer(case, answer)
-    return {}
-
-
-def summary(
-    cases: list[Case], answers: Sequence[Answer | None], rows: Sequence[dict[str, float] | None], options: Options
-) -> dict[str, float]:
-    """The table in percent, keys <code>/<score>/<number> (`_verification.summarise`), `pairs` and `failed_pairs`."""
-    return verification.summarise(cases, answers, options)
-
-
-def curves(
-    cases: list[Case], answers: Sequence[Answer | None], options: Options
-) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """The pooled ROC curve (FAR, TAR) of each score."""
-    return verification.roc_curves(cases, answers, options)
-
-
-def truth(case: Case, options: Options) -> Answer:
-    """A code and a mesh for each person."""
-    return verification.perfect(case)
+score = verification.score
+summary = verification.summary
+curves = verification.curves
+truth = verification.truth
 
 
 def sample(root: Path) -> None:
     """Two persons with five photos of noise each; ten folds of one pair of either kind."""
-    names, numbers = ("celeba_1", "pins_2"), range(1, 6)
-    for name in names:
-        for number in numbers:
-            verification.noise(root / "photos" / name / f"{name}_{number:04d}.webp", 160)
-    lines = ["10\t1"]
-    for k, (i, j) in enumerate(combinations(numbers, 2)):
-        lines += [f"{names[k % 2]}\t{i}\t{j}", f"{names[0]}\t{i}\t{names[1]}\t{j}"]
-    (root / "pairs.txt").write_text("\n".join(lines) + "\n")
+    verification.sample_lfw(root, "photos", ("celeba_1", "pins_2"), ".webp", 160)
 
 
 def main() -> None:

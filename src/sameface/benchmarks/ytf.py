@@ -17,7 +17,6 @@ Licence: for research, on the owners' terms.
 """
 
 import csv
-from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
@@ -54,23 +53,13 @@ class Options(verification.PairOptions):
     found: the system must choose"""
 
 
-_LIU = "Liu, Zhu, Zhao, Liu: Disentangling Features in 3D Face Shapes …, CVPR 2018, table 3 (shape only; cosine)"
-_JIANG = "Jiang et al.: Reconstructing Recognizable 3D Face Shapes based on 3D Morphable Models, table II (Euclidean)"
-
-
-def _liu(system: str, code: str, accuracy: float, std: float, eer: float, auc: float, ten: float, one: float):
-    values = {"accuracy": accuracy, "accuracy_std": std, "100-eer": eer, "auc": auc}
-    values |= {"tar_at_far_10": ten, "tar_at_far_1": one}
-    return Published(system, {f"{code}/cosine/{name}": value for name, value in values.items()}, _LIU)
-
-
 published: tuple[Published, ...] = (
-    _liu("3DMM", "identity", 73.26, 2.51, 73.08, 80.41, 51.36, 24.04),
-    _liu("3DDFA", "identity", 68.10, 2.93, 67.96, 74.95, 40.52, 12.20),
-    _liu("3DMM-CNN", "identity", 88.28, 1.84, 88.32, 95.95, 86.60, 51.12),
-    _liu("Liu et al. 2018", "identity", 88.74, 1.03, 88.70, 96.28, 89.00, 53.44),
-    Published("Jiang et al., no identity loss", {"identity/euclidean/accuracy": 66.46}, _JIANG),
-    Published("Jiang et al., weighted centre", {"identity/euclidean/accuracy": 86.40}, _JIANG),
+    verification.liu("3DMM", 73.26, 2.51, 73.08, 80.41, 51.36, 24.04),
+    verification.liu("3DDFA", 68.10, 2.93, 67.96, 74.95, 40.52, 12.20),
+    verification.liu("3DMM-CNN", 88.28, 1.84, 88.32, 95.95, 86.60, 51.12),
+    verification.liu("Liu et al. 2018", 88.74, 1.03, 88.70, 96.28, 89.00, 53.44),
+    Published("Jiang et al., no identity loss", {"identity/euclidean/accuracy": 66.46}, verification.JIANG),
+    Published("Jiang et al., weighted centre", {"identity/euclidean/accuracy": 86.40}, verification.JIANG),
 )
 
 
@@ -150,23 +139,9 @@ def score(case: Case, answer: Answer, options: Options) -> dict[str, float]:
     return {"frames": float(len(next(iter(answer.codes.values()), case.photos)))}
 
 
-def summary(
-    cases: list[Case], answers: Sequence[Answer | None], rows: Sequence[dict[str, float] | None], options: Options
-) -> dict[str, float]:
-    """The table in percent, keys <code>/<score>/<number> (`_verification.summarise`), `pairs` and `failed_pairs`."""
-    return verification.summarise(cases, answers, options)
-
-
-def curves(
-    cases: list[Case], answers: Sequence[Answer | None], options: Options
-) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """The pooled ROC curve (FAR, TAR) of each score."""
-    return verification.roc_curves(cases, answers, options)
-
-
-def truth(case: Case, options: Options) -> Answer:
-    """A code and a mesh for each person."""
-    return verification.perfect(case)
+summary = verification.summary
+curves = verification.curves
+truth = verification.truth
 
 
 def sample(root: Path) -> None:

@@ -22,7 +22,7 @@ Differs from the paper:
  1. Any MorphableModel gives the number of vertices and the sizes of the codes (Basel's and FaceWarehouse's are 199 and
     29); ours has 80 identities, and blendshapes instead of expression components.
  2. "Normalised to [−1, 1]" is a tanh. Identity labels are divided by 4 σ, blendshape weights are 2β − 1, other
-    expressions are divided by 4 σ; what exceeds that is clipped, and counted by `clipped`.
+    expressions are divided by 4 σ; what exceeds that is clipped.
  3. The decoders begin as the morphable model's bases. Phase II then learns what the encoder's codes lack, which is why
     it sees the encoder's codes and not the labels.
  4. The Euclidean loss is a mean over vertices in mm², so that λ_R means the same for every model.
@@ -44,12 +44,12 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
-from sameface import __version__, image, morphable
-from sameface.augment import augmented
+from sameface import __version__, image
+from sameface.augment import augmented, moved
 from sameface.errors import BadData
 from sameface.geometry import similarity_2d
 from sameface.labels import in_photo
-from sameface.morphable import MorphableModel
+from sameface.morphable.formats import open_or_default
 from sameface.nets import SphereFace
 from sameface.predictor import SPHEREFACE_FIVE, five_of_68
 
@@ -105,7 +105,7 @@ class Method(nn.Module):
     def __init__(self, config: Config):
         super().__init__()
         self.config = config
-        self.model = _model(config.morphable)
+        self.model = open_or_default(config.morphable)
         self.n_identity = config.identity or self.model.n_identity
         self.n_residual = config.residual or self.model.n_expression
         full = config.network == "sphereface20"
@@ -288,19 +288,7 @@ def _decoder(basis: Float[np.ndarray, "V 3 S"], length: int, scale: float, shift
     return layer
 
 
-def _model(path: str) -> MorphableModel:
-    if not path:
-        return morphable.default()
-    from sameface.morphable import formats
-
-    return formats.open_model(Path(path))
-
-
 def _moved(affine: Float[np.ndarray, "2 3"], rng: np.random.Generator) -> Float[np.ndarray, "2 3"]:
     """The crop turned, zoomed and shifted a little, as five points of a detector differ."""
     turn, zoom, shift = np.radians(rng.normal(0, 4)), np.exp(rng.normal(0, 0.04)), rng.normal(0, 2, 2)
-    linear = zoom * np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
-    middle = np.full(2, SIZE / 2)
-    return np.concatenate(
-        [linear @ affine[:, :2], (linear @ (affine[:, 2] - middle) + middle + shift)[:, None]], axis=1
-    )
+    return moved(affine, SIZE, turn=turn, zoom=zoom, shift=shift)

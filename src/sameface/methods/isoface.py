@@ -31,7 +31,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from sameface import __version__, morphable
-from sameface.augment import augmented
+from sameface.augment import augmented, moved
 from sameface.errors import AssetMissing
 from sameface.fit import Points
 from sameface.geometry import apply_affine, barycentric, rotation_from_6d, vertex_normals
@@ -360,10 +360,7 @@ def _jittered(affine: np.ndarray, config: Config, rng: np.random.Generator) -> n
     turn = np.radians(rng.normal(0, 28 if hard else 8))
     zoom = np.exp(rng.normal(0, 0.22 if hard else 0.09))
     shift = rng.normal(0, 0.09 if hard else 0.035, 2) * config.size
-    half = config.size / 2
-    linear = zoom * np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
-    move = np.concatenate([linear, (half + shift - linear @ [half, half])[:, None]], axis=1)
-    return move @ np.vstack([affine, [0, 0, 1]])
+    return moved(affine, config.size, turn=turn, zoom=zoom, shift=shift)
 
 
 def _warp(image: np.ndarray, affine: np.ndarray, size: int) -> np.ndarray:

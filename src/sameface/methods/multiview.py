@@ -48,11 +48,12 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from sameface import __version__, image, morphable
+from sameface import __version__, image
 from sameface.augment import augmented
 from sameface.errors import BadData
 from sameface.geometry import euler_from_rotation
 from sameface.morphable import MorphableModel
+from sameface.morphable.formats import open_or_default
 from sameface.nets import VGG16
 from sameface.views import WANTED, choose
 
@@ -114,7 +115,7 @@ class Method(nn.Module):
     def __init__(self, config: Config):
         super().__init__()
         self.config = config
-        self.model = _model(config.morphable)
+        self.model = open_or_default(config.morphable)
         self.modes = config.modes or self.model.n_identity
         _check(config, self.model)
         self._yaws: dict[int, tuple[Any, dict[int, float]]] = {}
@@ -388,11 +389,3 @@ def _check(config: Config, model: MorphableModel) -> None:
         raise ValueError(f"size is {config.size}, but five halvings need crops of at least 32 px")
     if config.symmetrised and model.mirror is None:
         raise BadData(f"{model.name} does not know its mirror image; train with --no-symmetrised")
-
-
-def _model(path: str) -> MorphableModel:
-    if not path:
-        return morphable.default()
-    from sameface.morphable import formats
-
-    return formats.open_model(Path(path))

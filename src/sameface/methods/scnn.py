@@ -42,11 +42,11 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from sameface import __version__, image, morphable
+from sameface import __version__, image
 from sameface.fit import Points
 from sameface.geometry import rotation_from_6d
 from sameface.labels import POSE, in_photo
-from sameface.morphable import MorphableModel
+from sameface.morphable import MorphableModel, formats, tddfa
 from sameface.pairs import Pairs
 
 BOX_FACTOR = 2**0.5
@@ -331,14 +331,10 @@ class Basis(NamedTuple):
 
 
 def _model(path: str) -> MorphableModel:
-    if not path:
-        return morphable.default()
-    from sameface.morphable import formats, tddfa
-
     newer = Path(path) / tddfa.V2_STATISTICS
-    if formats.recognise(Path(path)) == "tddfa-sparse" and newer.exists():
+    if path and formats.recognise(Path(path)) == "tddfa-sparse" and newer.exists():
         return tddfa.load_sparse(Path(path), statistics=newer)
-    return formats.open_model(Path(path))
+    return formats.open_or_default(path)
 
 
 # ── networks ───────────────────────────────────────────────────────────────────────────────────────────────

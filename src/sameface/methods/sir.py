@@ -47,12 +47,13 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
-from sameface import __version__, appearance, image, losses, morphable
+from sameface import __version__, appearance, image, losses
 from sameface.appearance import placed, resized, rotation_from_quaternion
-from sameface.augment import augmented
+from sameface.augment import augmented, moved
 from sameface.fit import Points
 from sameface.geometry import similarity_2d
 from sameface.morphable import MorphableModel
+from sameface.morphable.formats import open_or_default
 from sameface.nets import SphereFace
 from sameface.predictor import SPHEREFACE_FIVE, five_of_68
 
@@ -165,7 +166,7 @@ class Method(nn.Module):
         if SIZE % config.picture:
             raise ValueError(f"the picture's side must divide {SIZE}, but is {config.picture}; take 28, 56 or 112")
         self.config = config
-        self.model = _model(config.morphable)
+        self.model = open_or_default(config.morphable)
         sizes, shapes, count = PRESETS[config.network], self.model.n_identity, max(config.persons, 1)
         self.shared = SphereFace(sizes.widths[:2], sizes.units[:2])
         lengths = {"identity": shapes, "albedo": sizes.albedo_code, "rest": self.model.n_expression + CAMERA + LIGHT}
@@ -383,18 +384,7 @@ def _start(model: MorphableModel) -> Float[np.ndarray, " 3"]:
     return np.array([np.log(scale / SIZE), *(affine[:, 2] / SIZE - 0.5)])
 
 
-def _model(path: str) -> MorphableModel:
-    if not path:
-        return morphable.default()
-    from sameface.morphable import formats
-
-    return formats.open_model(Path(path))
-
-
 def _moved(affine: Float[np.ndarray, "2 3"], rng: np.random.Generator) -> Float[np.ndarray, "2 3"]:
     """The crop turned, zoomed and shifted a little, as five points of a detector differ."""
     turn, zoom, shift = np.radians(rng.normal(0, 4)), np.exp(rng.normal(0, 0.04)), rng.normal(0, 2, 2)
-    linear = zoom * np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
-    middle = np.full(2, SIZE / 2)
-    shifted = linear @ (affine[:, 2] - middle) + middle + shift
-    return np.concatenate([linear @ affine[:, :2], shifted[:, None]], axis=1)
+    return moved(affine, SIZE, turn=turn, zoom=zoom, shift=shift)

@@ -9,7 +9,7 @@ from sameface.errors import AssetMissing, BadModel
 from sameface.morphable import MorphableModel
 from sameface.morphable._matlab import HDF5_MAGIC, matlab_names, open_hdf5
 
-__all__ = ["KNOWN", "open_model", "recognise"]
+__all__ = ["KNOWN", "open_model", "open_or_default", "recognise"]
 
 KNOWN = {
     "sameface": "a sameface model (.npz with header)",
@@ -37,6 +37,11 @@ def open_model(path: Path) -> MorphableModel:
 
         return tddfa.load_sparse(path)
     return importlib.import_module(f"sameface.morphable.{kind}").load(path)
+
+
+def open_or_default(path: Path | str | None) -> MorphableModel:
+    """The model in a file or folder, or the packaged one where none is named (None or empty)."""
+    return open_model(Path(path)) if path else morphable.default()
 
 
 def recognise(path: Path) -> str:
