@@ -128,7 +128,7 @@ def test_the_rows_of_the_ablation_are_one_setting_each(config, people, recogniti
     method = method_of(replace(config, recognition=recognition, warm_up=0.0))
     batch = batch_of(method, people)
     terms = method.losses(batch, method(batch["images"]))
-    always = {"landmarks", "identity_size", "expression_size", "pixel", "albedo_rough", "albedo_size"}
+    always = {"landmarks", "identity_size", "expression_size", "pixel", "perceptual", "albedo_rough", "albedo_size"}
     assert set(terms) == always | ROWS[recognition]
     torch.stack(list(terms.values())).sum().backward()
     assert all((p.grad is not None) == p.requires_grad for p in method.parameters())
@@ -208,6 +208,20 @@ def test_the_perceptual_loss_sees_the_features_of_another_run(config, people, mo
     assert seen == [("some/run", 2)]
     assert not any("encoder" in name for name in method.state_dict())
     assert method.metadata()["config"]["encoder"] == "run"
+
+
+def test_the_shipped_encoder_sees_the_same_face_nearer_than_another(config, people):
+    method = method_of(config)
+    photos = torch.linspace(-1, 1, 3 * 56 * 56).reshape(1, 3, 56, 56)
+    features = method._encoder(photos)
+    assert features.shape == (1, 48, 14, 14)
+    assert not any(weight.requires_grad for weight in method._encoder.parameters())
+    near, far = (method._encoder(other).sub(features).norm() for other in (0.9 * photos, photos.flip(2)))
+    assert 0 < near < far
+    batch = batch_of(method, people)
+    assert method.losses(batch, method(batch["images"]))["perceptual"].isfinite()
+    plain = method_of(replace(config, perceptual=False))
+    assert "perceptual" not in plain.losses(batch, plain(batch["images"]))
 
 
 def test_twenty_steps_lower_the_loss(config, people):

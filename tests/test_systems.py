@@ -9,7 +9,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from faces import GRACE, astronaut, encoded, from_far, from_near, person, scenery, seen_by, two_people
-from sameface import morphable, systems
+from sameface import case_photos, image, morphable, systems
 from sameface.case import Case
 from sameface.errors import AssetMissing, BadData, BadPhoto, NoFaceFound
 from sameface.geometry import apply_affine, euler_from_rotation
@@ -169,7 +169,7 @@ def test_the_mean_faces_camera_is_the_best_for_what_was_seen(folder, monkeypatch
     """A perfect observation of the mean face gives its camera back."""
     camera = from_far(0.4)
     seen = seen_by(camera, np.zeros(80), name="anna.png")
-    monkeypatch.setattr(systems, "observe", lambda *_, **__: [seen])
+    monkeypatch.setattr(case_photos, "observe", lambda *_, **__: [seen])
     answer = systems.load("mean")(case(folder, "anna.png"))
     model = morphable.default()
     np.testing.assert_allclose(answer.vertices[0, :, :2], camera.project(model.mean.astype(float)), atol=1e-2)
@@ -178,7 +178,7 @@ def test_the_mean_faces_camera_is_the_best_for_what_was_seen(folder, monkeypatch
 def test_perspective_places_points_as_its_camera_does(folder, monkeypatch):
     camera = from_near(0.3)
     seen = seen_by(camera, person(1), name="anna.png", focal=700.0)
-    monkeypatch.setattr(systems, "observe", lambda *_, **__: [seen])
+    monkeypatch.setattr(case_photos, "observe", lambda *_, **__: [seen])
     measured = systems.load("default").measure(case(folder, "anna.png"))
     assert np.isfinite(measured["center"]).all()
     answer = systems.answer(measured)
@@ -238,7 +238,7 @@ def test_a_detectors_box_is_cropped_as_3ddfa_v2_does(folder, tmp_path):
 
 @pytest.mark.parametrize("place", [None, "5 points"])
 def test_without_true_landmarks_the_crop_is_around_our_own(folder, tmp_path, place):
-    seen = observe(systems.image.read(folder / "anna.png"), load_network("default"))[0]
+    seen = observe(image.read(folder / "anna.png"), load_network("default"))[0]
     five = [load_network("default").description["point_ids"].index(k) for k in FIVE]
     given = None if place is None else seen.landmarks[five]
     system = systems.load(str(network(tmp_path / "fixed.onnx", {"landmarks68": POINTS})))
@@ -275,7 +275,7 @@ def test_an_upright_crop_turns_points_and_rotation_back(folder, tmp_path):
     cos, sin, middle = np.cos(np.pi / 6), np.sin(np.pi / 6), np.array([120.0, 130.0])
     linear = np.array([[cos, -sin], [sin, cos]])
     lean = np.concatenate([linear, (middle - linear @ middle)[:, None]], axis=1)
-    leaning = systems.image.crop(astronaut(), lean, (240, 260), edge=True)
+    leaning = image.crop(astronaut(), lean, (240, 260), edge=True)
     (tmp_path / "leaning.png").write_bytes(encoded(leaning))
     outputs = {"landmarks68": POINTS, "rotation": np.diag([1.0, -1.0, -1.0])}
     system = systems.load(str(network(tmp_path / "fixed.onnx", outputs, crop={"size": 8})))
@@ -309,7 +309,7 @@ def test_coefficients_of_our_model_become_meshes(folder, tmp_path):
 
 
 def test_a_network_with_its_own_decoder_gives_its_own_mesh(folder, tmp_path):
-    model = systems.default()
+    model = morphable.default()
     mesh = (model.mean + 1).astype(np.float32)
     outputs = {"identity": np.zeros(model.n_identity, np.float32), "neutral": mesh}
     system = systems.load(str(network(tmp_path / "decoder.onnx", outputs, morphable=model.name)))

@@ -18,9 +18,11 @@ from torch.nn import functional
 from sameface import plugins, render
 from sameface.errors import AssetMissing, BadModel
 from sameface.morphable import MorphableModel
+from sameface.nets import SphereFace
 
 __all__ = [
-    "AlbedoDecoder", "ConfidenceNet", "Painter", "placed", "resized", "rotation_from_quaternion", "trunk",
+    "AlbedoDecoder", "ConfidenceNet", "Painter", "placed", "resized", "rotation_from_quaternion", "shipped_trunk",
+    "trunk",
 ]  # fmt: skip
 
 LEAST_CONFIDENCE = 0.01
@@ -164,6 +166,21 @@ class ConfidenceNet(nn.Module):
         """Pictures in [0, 1] → σ > 0."""
         maps = self.up(self.down((pictures - 0.5) * 2))
         return self.fine(maps)[:, 0] + LEAST_CONFIDENCE, self.coarse(maps)[:, 0] + LEAST_CONFIDENCE
+
+
+def shipped_trunk() -> nn.Module:
+    """The two frozen stages that ship with the package: (B, 3, H, W) in [−1, 1] → (B, 48, H/4, W/4).
+
+    Features of faces, learnt by `disentangle` (small preset, all three phases) on the train split of the face table,
+    each channel divided by its root mean square over photos (assets/features.npz).
+    """
+    with np.load(Path(__file__).parent / "assets" / "features.npz", allow_pickle=False) as file:
+        state = {name: torch.from_numpy(file[name]).float() for name in file.files}
+    widths = [len(state[f"0.stages.{stage}.0.0.weight"]) for stage in range(2)]
+    divided = nn.Conv2d(widths[-1], widths[-1], 1, groups=widths[-1], bias=False)
+    network = nn.Sequential(SphereFace(widths, (1, 1)), divided)
+    network.load_state_dict(state)
+    return network.eval().requires_grad_(False)
 
 
 def trunk(run: Path, stages: int, weights: str = "best.pt") -> nn.Module:

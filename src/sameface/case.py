@@ -25,6 +25,8 @@ class Case(Record):
     box (upper left, lower right); None where the system has to find the face itself"""
     truth: dict[str, Any] = field(default_factory=dict)
     """what `score` compares the answer with"""
+    frames: int | None = None
+    """None: `photos` are photos; a number: each is a video, or a folder of photos, of which that many are looked at"""
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -180,7 +180,7 @@ def _measured(system: systems.System, case: Case, folder: str | None) -> Measure
 
 def _key(system: systems.System, case: Case) -> str:
     """A hash of everything that decides what is measured: system, photos (size and time of change), places."""
-    told = hashlib.sha256(f"{system.name} {system.fingerprint} {case.name}".encode())
+    told = hashlib.sha256(f"{system.name} {system.fingerprint} {case.name} {case.frames}".encode())
     for path, place in zip(case.photos, case.places, strict=True):
         status = path.stat() if path.exists() else None
         told.update(f"{path.name} {status and (status.st_size, status.st_mtime_ns)}".encode())

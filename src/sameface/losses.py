@@ -62,11 +62,14 @@ def roughness(texture: Float[Tensor, "B C H W"]) -> Float[Tensor, ""]:
 
     Neighbours are the up to four texels that share an edge with p. The paper sums where this takes the mean.
     """
-    kernel = texture.new_tensor([[0.0, 1, 0], [1, 0, 1], [0, 1, 0]])[None, None]
-    flat = texture.flatten(0, 1)[:, None]
-    count = functional.conv2d(torch.ones_like(flat[:1]), kernel, padding=1)
-    around = (functional.conv2d(flat, kernel, padding=1) / count).reshape(texture.shape)
+    inside = functional.pad(torch.ones_like(texture[:1, :1]), (1, 1, 1, 1))
+    around = _of_neighbours(functional.pad(texture, (1, 1, 1, 1))) / _of_neighbours(inside)
     return ((texture - around).square().sum(1) + 1e-12).sqrt().mean()
+
+
+def _of_neighbours(padded: Float[Tensor, "B C Y X"]) -> Float[Tensor, "B C H W"]:
+    """The sum of the four neighbours that share an edge."""
+    return padded[..., :-2, 1:-1] + padded[..., 2:, 1:-1] + padded[..., 1:-1, :-2] + padded[..., 1:-1, 2:]
 
 
 # ── identities ─────────────────────────────────────────────────────────────────────────────────────────────

@@ -107,17 +107,22 @@ class Predictor:
         return int(self.description["crop"]["size"])
 
     @property
+    def views(self) -> tuple[float, ...]:
+        """The yaws of the photos of one person that it sees together, degrees; empty: it sees each photo alone."""
+        return tuple(self.description.get("views", ()))
+
+    @property
     def name(self) -> str:
         """name@version."""
         return f"{self.description['method']}@{self.description['version']}"
 
-    def __call__(self, crops: UInt8[np.ndarray, "B H W 3"]) -> dict[str, np.ndarray]:
-        """The network's outputs for RGB crops of `size` px, by name."""
-        if crops.ndim != 4 or crops.shape[1:] != (self.size, self.size, 3) or crops.dtype != np.uint8:
-            raise ValueError(
-                f"{self.name} takes (B, {self.size}, {self.size}, 3) uint8, but got {crops.shape} {crops.dtype}"
-            )
-        batch = np.ascontiguousarray(crops.transpose(0, 3, 1, 2)).astype(np.float32) / 255
+    def __call__(self, crops: UInt8[np.ndarray, "B *views H W 3"]) -> dict[str, np.ndarray]:
+        """The network's outputs for RGB crops of `size` px, by name; (B, V, H, W, 3) where it sees V `views` together."""
+        one = (*([len(self.views)] if self.views else []), self.size, self.size, 3)
+        if crops.shape[1:] != one or crops.dtype != np.uint8:
+            wanted = ", ".join(map(str, one))
+            raise ValueError(f"{self.name} takes (B, {wanted}) uint8, but got {crops.shape} {crops.dtype}")
+        batch = np.ascontiguousarray(np.moveaxis(crops, -1, -3)).astype(np.float32) / 255
         names = [output.name for output in self._session.get_outputs()]
         said = dict(zip(names, self._session.run(names, {self._session.get_inputs()[0].name: batch}), strict=True))
         broken = [name for name, values in said.items() if not np.isfinite(values).all()]

@@ -20,6 +20,7 @@ from jaxtyping import Float, Int, UInt8
 from PIL import Image, ImageDraw, ImageFont
 
 from sameface import image
+from sameface.case_photos import first_photo
 from sameface.errors import BadData
 from sameface.geometry import apply_affine, euler_from_rotation
 from sameface.mesh_io import write_file
@@ -107,7 +108,7 @@ def show_cases(benchmark: ModuleType, root: Path, out: Path, count: int = 16, op
         case = cases[index]
         labels = _labels_of_case(case)
         legend |= _legend(labels)
-        tiles.append(draw(image.read(case.photos[0]).pixels, labels))
+        tiles.append(draw(first_photo(case).pixels, labels))
         more = f" (1 of {len(case.photos)})" if len(case.photos) > 1 else ""
         titles.append(_title(_short(case.name) + more, None, labels.rotation))
     heading = f"{_name(benchmark)} · {len(tiles)} of {len(cases):,} cases"

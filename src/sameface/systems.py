@@ -16,7 +16,7 @@ What `measure` gives, as far as the system says it (N photos that could be used)
 """
 
 import hashlib
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, fields
 from functools import cache, partial
 from pathlib import Path
@@ -25,18 +25,15 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from sameface import detect, errors, image
+from sameface import detect, networks
 from sameface.camera import Perspective, WeakPerspective
 from sameface.case import Answer, Case
-from sameface.errors import AssetMissing, BadPhoto, NoFaceFound, SameFaceError
-from sameface.face import Observation, Photo
+from sameface.case_photos import look_at_all, text_of
 from sameface.fit import Measured as Seen
 from sameface.fit import Points, fit_cameras
-from sameface.geometry import apply_affine, similarity_2d
 from sameface.morphable import default
-from sameface.observe import observe, points_of
+from sameface.observe import points_of
 from sameface.predictions import predicted
-from sameface.predictor import FIVE, SPHEREFACE_FIVE, Predictor, affine_from_landmarks, five_of_68
 from sameface.predictor import load as load_network
 from sameface.reconstruction import join
 
@@ -44,25 +41,12 @@ __all__ = ["ANSWERS", "Measured", "System", "answer", "load"]
 
 Measured = dict[str, np.ndarray]
 """what a system measured in the photos of a case, by the names above"""
-Problem = tuple[str, str, str]
-"""photo, kind, message"""
 
 ANSWERS = tuple(field.name for field in fields(Answer))
 """everything that an answer can hold"""
-WITHOUT_INNER_MOUTH_CORNERS = [k for k in range(68) if k not in (60, 64)]
-"""the iBUG numbers of a set of 66 points (3DFAW)"""
-MIN_SCORE = 0.6
-"""of a detected face, as in `sameface.reconstruct`"""
-MARGIN = 0.1
-"""of its larger side, on each side of a box: a face in profile has eyes and mouth on one line"""
-RULES = ("upright", "box68", "sphereface5")
-"""how networks crop"""
-AT_ONCE = 16
-"""crops that go through a network at a time"""
-DETECTOR_SIDE, DETECTOR_DOWN = 1.58, 0.14
-"""3DDFA_V2's crop for a detector's box, parts of its mean side (utils/functions.py, parse_roi_box_from_bbox)"""
 CODE = (
     "observe", "fit", "reconstruction", "detect", "predictor", "image", "photo_file", "camera", "geometry", "systems",
+    "case_photos", "networks", "views",
 )  # fmt: skip
 """modules whose text decides what a system measures"""
 
@@ -105,7 +89,7 @@ def load(name: str) -> System:
         points_of(network)
         measure = partial(_pipeline, str(network.path))
     else:
-        measure = partial(_network, network, _speaks_of_our_model(network))
+        measure = partial(networks.measure, network, networks.speaks_of_our_model(network))
     return System(Path(name).stem, _fingerprint(name), measure)
 
 
@@ -132,14 +116,14 @@ def answer(measured: Measured, asked: Collection[str] = ANSWERS) -> Answer:
 
 def _pipeline(predictor: str, case: Case) -> Measured:
     """All photos of a case together, as `sameface.reconstruct` does."""
-    seen, problems = _observed(case, load_network(predictor))
+    seen, problems = look_at_all(case, load_network(predictor))
     found = join(seen, predictor=predictor, problems=tuple(problems))
     measured = {
         "identity": found.identity,
         "expression": np.stack([view.expression for view in found.views]),
         "code/identity": np.stack([view.identity_alone for view in found.views]),
         **_cameras([view.camera for view in found.views]),
-        "left_out": _text(found.dropped),
+        "left_out": text_of(found.dropped),
     }
     if len(case.photos) > 1:
         measured["code/identity_joint"] = np.repeat(found.identity[None], len(found.views), axis=0)
@@ -149,7 +133,7 @@ def _pipeline(predictor: str, case: Case) -> Measured:
 def _mean(case: Case) -> Measured:
     """The mean face without expression, placed where the default network saw the points of a face."""
     network = load_network("default")
-    seen, problems = _observed(case, network)
+    seen, problems = look_at_all(case, network)
     points, model, n = points_of(network), default(), len(seen)
     nobody, still = np.zeros((n, model.n_identity)), np.zeros((n, model.n_expression))
     rough = WeakPerspective(
@@ -161,74 +145,7 @@ def _mean(case: Case) -> Measured:
     landmarks, sigma = (np.stack([getattr(one, name) for one in seen]) for name in ("landmarks", "sigma"))
     camera = fit_cameras(points(nobody, still), Seen(landmarks, sigma, nobody, still, rough))
     cameras = [camera[k] for k in range(n)]
-    return {"identity": nobody[0], "expression": still, **_cameras(cameras), "left_out": _text(problems)}
-
-
-def _observed(case: Case, network: Predictor) -> tuple[list[Observation], list[Problem]]:
-    """The face that is meant in each photo, and the photos where it was not found; none at all is an error."""
-    seen, problems = [], []
-    for photo, place in _photos(case, problems):
-        try:
-            faces = observe(photo, network, min_score=MIN_SCORE)
-            seen.append(_meant(faces, place, network))
-        except SameFaceError as error:
-            problems.append((photo.name, type(error).__name__, str(error)))
-    if not seen:
-        raise _first(problems)
-    return seen, problems
-
-
-def _photos(case: Case, problems: list[Problem]) -> Iterator[tuple[Photo, np.ndarray | None]]:
-    """The photos that can be read, one at a time, with the places of their faces; of the others, `problems` tells."""
-    if not case.photos or len(case.places) != len(case.photos):
-        raise ValueError(f"case {case.name} has {len(case.photos)} photos and {len(case.places)} places for them")
-    names = [path.name for path in case.photos]
-    if len(set(names)) < len(names):
-        names = [f"{k + 1}/{name}" for k, name in enumerate(names)]
-    for name, path, place in zip(names, case.photos, case.places, strict=True):
-        if place is not None and len(place) not in (2, 5, 68):
-            raise ValueError(f"case {case.name} says where a face is by {len(place)} points; expected 68, 5 or 2")
-        try:
-            photo = image.read(path, name=name)
-        except BadPhoto as error:
-            problems.append((name, "BadPhoto", str(error)))
-        else:
-            yield photo, place
-
-
-def _meant(faces: list[Observation], place: np.ndarray | None, network: Predictor) -> Observation:
-    """The face whose box overlaps most with the place (intersection over union); without a place the largest face."""
-    if place is None:
-        return faces[0]
-    five = [network.description["point_ids"].index(k) for k in FIVE]
-
-    def own(face: Observation) -> np.ndarray:
-        return {2: face.box.reshape(2, 2), 5: face.landmarks[five], 68: face.landmarks}[len(place)]
-
-    shared = [_overlap(place, own(face)) for face in faces]
-    best = int(np.argmax(shared))
-    if not shared[best] > 0:
-        count = "the only face" if len(faces) == 1 else f"none of the {len(faces)} faces"
-        raise NoFaceFound(f"{count} found in {faces[0].photo} is {'not ' * (len(faces) == 1)}where the one meant is")
-    return faces[best]
-
-
-def _overlap(a: Float[np.ndarray, "K 2"], b: Float[np.ndarray, "L 2"]) -> float:
-    """Intersection over union of the boxes around two sets of points, each widened by MARGIN."""
-    (low_a, high_a), (low_b, high_b) = (_widened(points) for points in (a, b))
-    both = np.clip(np.minimum(high_a, high_b) - np.maximum(low_a, low_b), 0, None).prod()
-    return float(both / ((high_a - low_a).prod() + (high_b - low_b).prod() - both))
-
-
-def _widened(points: Float[np.ndarray, "K 2"]) -> tuple[np.ndarray, np.ndarray]:
-    low, high = points.min(0), points.max(0)
-    return low - MARGIN * (high - low).max(), high + MARGIN * (high - low).max()
-
-
-def _first(problems: list[Problem]) -> SameFaceError:
-    _, kind, message = problems[0]
-    more = f" (and {len(problems) - 1} more photos of this case could not be used)" if len(problems) > 1 else ""
-    return getattr(errors, kind)(message + more)
+    return {"identity": nobody[0], "expression": still, **_cameras(cameras), "left_out": text_of(problems)}
 
 
 # ── cameras and points ─────────────────────────────────────────────────────────────────────────────────────
@@ -266,120 +183,7 @@ def _in_photo(points: Float[np.ndarray, "N L 3"], measured: Measured) -> Float[n
     return np.concatenate([flat, zoom / distance * turned[..., 2:]], axis=2)
 
 
-# ── networks of others ─────────────────────────────────────────────────────────────────────────────────────
-
-
-def _network(network: Predictor, of_our_model: bool, case: Case) -> Measured:
-    """What a network says of every photo of a case, brought from its crops into the photos."""
-    crops, affines, problems = [], [], []
-    for photo, place in _photos(case, problems):
-        try:
-            affines.append(_affine(photo, place, network))
-        except SameFaceError as error:
-            problems.append((photo.name, type(error).__name__, str(error)))
-            continue
-        side = (network.size, network.size)
-        crops.append(image.crop(photo.pixels, affines[-1], side, edge=_rule(network) != "box68"))
-    if not crops:
-        raise _first(problems)
-    parts = [network(np.stack(crops[k : k + AT_ONCE])) for k in range(0, len(crops), AT_ONCE)]
-    said = {name: np.concatenate([part[name] for part in parts]).astype(np.float64) for name in parts[0]}
-    measured = {f"code/{name}": said[name] for name in ("identity", "embedding") if name in said}
-    measured |= _placed(said, np.stack(affines), network.size)
-    if of_our_model and "neutral" in said:  # its own decoder's mesh, which no coefficients of our model give
-        measured["neutral"], measured["faces"] = said["neutral"].mean(0).astype(np.float32), default().faces
-        measured["neutral_landmarks"] = default().landmarks(measured["neutral"])
-    elif of_our_model:
-        measured["identity"] = said["identity"].mean(0)
-    else:
-        measured.pop("zoom", None)
-    return {**measured, "left_out": _text(problems)}
-
-
-def _speaks_of_our_model(network: Predictor) -> bool:
-    """Whether a network's identity is one of our morphable model; raises AssetMissing if it says nothing we know."""
-    described, missing = network.description, {"method", "version", "crop"} - set(network.description)
-    if missing:
-        lacks = ", ".join(sorted(missing))
-        raise AssetMissing(f"{network.path} does not say its {lacks}; make the file with `sameface export`")
-    rule, crop = _rule(network), described["crop"]
-    if rule not in RULES or (rule == "box68" and "factor" not in crop):
-        raise AssetMissing(f"{network.path} wants crops {crop}; known are {', '.join(RULES)}, the second with a factor")
-    said = network(np.zeros((1, network.size, network.size, 3), np.uint8))
-    known = {"landmarks68": (68, 3), "landmarks66": (66, 3), "rotation": (3, 3), "identity": None, "embedding": None}
-    useful = [name for name in said if name in known]
-    wrong = [f"{name} {said[name].shape}" for name in useful if known[name] and said[name].shape[1:] != known[name]]
-    if wrong or not useful:
-        gives = ", ".join(f"{name} {values.shape}" for name, values in said.items())
-        raise AssetMissing(f"{network.path} gives {gives}; expected some of {', '.join(known)}, points as (B, L, 3)")
-    return "identity" in said and described.get("morphable") == default().name
-
-
-def _rule(network: Predictor) -> str:
-    return network.description["crop"].get("rule", "upright")
-
-
-def _affine(photo: Photo, place: np.ndarray | None, network: Predictor) -> Float[np.ndarray, "2 3"]:
-    """Photo px → crop px by the network's own rule.
-
-    upright: the upright box of our default network's dense points. box68: the square of `factor` × the larger side of
-    the 68 points' box; a detector's box (two corners) is first made the square that 3DDFA_V2 crops for √2. sphereface5:
-    SphereFace's alignment of five points. Points that the case does not tell are those of our own fit.
-    """
-    rule, crop, size = _rule(network), network.description["crop"], network.size
-    if rule == "box68" and place is not None and len(place) == 2:
-        mean_side = float((place[1] - place[0]).sum()) / 2
-        centre = place.mean(0) + np.array([0, DETECTOR_DOWN * mean_side])
-        return _square(centre, DETECTOR_SIDE * mean_side * crop["factor"] / np.sqrt(2), size)
-    if rule != "upright" and place is not None and len(place) in ((68,) if rule == "box68" else (5, 68)):
-        points = place
-    else:
-        ours = load_network("default")
-        seen = _meant(observe(photo, ours, min_score=MIN_SCORE), place, ours)
-        if rule == "upright":
-            five = [ours.description["point_ids"].index(k) for k in FIVE]
-            return affine_from_landmarks(seen.landmarks, seen.landmarks[five], size)
-        points = join([seen]).views[0].landmarks
-    if rule == "sphereface5":
-        return similarity_2d(five_of_68(points) if len(points) == 68 else points, SPHEREFACE_FIVE * (size / 112))
-    return _square((points.min(0) + points.max(0)) / 2, crop["factor"] * float(np.ptp(points, axis=0).max()), size)
-
-
-def _square(centre: Float[np.ndarray, " 2"], side: float, size: int) -> Float[np.ndarray, "2 3"]:
-    """The affine that takes the upright square of `side` px around `centre` to size × size px."""
-    zoom = size / side
-    return np.array([[zoom, 0, size / 2 - zoom * centre[0]], [0, zoom, size / 2 - zoom * centre[1]]])
-
-
-def _placed(said: Measured, affines: Float[np.ndarray, "N 2 3"], size: int) -> Measured:
-    """Points, rotations and cameras of the crops as those of the photos."""
-    linear = np.linalg.inv(affines[:, :, :2])
-    back = np.concatenate([linear, -linear @ affines[:, :, 2:]], axis=2)
-    zoom = np.sqrt(np.linalg.det(linear)) * size
-    placed = {}
-    for name, where in (("landmarks68", list(range(68))), ("landmarks66", WITHOUT_INNER_MOUTH_CORNERS)):
-        if name in said:
-            flat = apply_affine(back, (said[name][..., :2] + 0.5) * size)
-            points = np.full((len(back), 68, 3), np.nan)
-            points[:, where] = np.concatenate([flat, zoom[:, None, None] * said[name][..., 2:]], axis=2)
-            placed["landmarks"] = points
-    if "rotation" in said:
-        turn = np.tile(np.eye(3), (len(back), 1, 1))
-        turn[:, :2, :2] = linear * (size / zoom)[:, None, None]
-        placed["rotation"] = turn @ said["rotation"]
-    if {"identity", "expression", "rotation", "scale", "translation"} <= set(said):
-        middle = apply_affine(back, (said["translation"][:, None] + 0.5) * size)[:, 0]
-        nothing = np.full((len(back), 2), np.nan)
-        placed["translation"] = np.concatenate([middle, nothing[:, :1]], axis=1)
-        placed |= {"expression": said["expression"], "zoom": said["scale"] * zoom, "center": nothing}
-    return placed
-
-
 # ── names ──────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def _text(problems: Collection[Problem]) -> np.ndarray:
-    return np.array([list(one) for one in problems], dtype=str).reshape(-1, 3)
 
 
 def _fingerprint(name: str) -> str:

@@ -19,7 +19,7 @@ from sameface import image
 from sameface.errors import BadPhoto
 from sameface.face import Photo
 
-__all__ = ["WANTED", "choose", "pictures"]
+__all__ = ["WANTED", "choose", "evenly", "pictures"]
 
 WANTED = (0.0, -45.0, 45.0)
 """degrees of yaw: frontal, nose to the image's left, nose to its right"""
@@ -64,6 +64,17 @@ def pictures(source: Path, *, every: int = 1, most: int = 10_000) -> Iterator[Ph
         return
     for path in image.gather(source)[::every][:most]:
         yield image.read(path)
+
+
+def evenly(source: Path, count: int) -> Iterator[Photo]:
+    """`count` of the `pictures` of a folder or a video at equal steps, the first among them; all where there are fewer.
+
+    A video is read twice, because what it says of its own length may be wrong.
+    """
+    if count < 1:
+        raise ValueError(f"count is {count}; take at least 1 picture")
+    total = len(image.gather(source)) if source.is_dir() else sum(1 for _ in pictures(source))
+    yield from pictures(source, every=max(1, total // count), most=count)
 
 
 def _must_be_a_video(path: Path) -> None:

@@ -26,8 +26,8 @@ Differs from the paper:
  3. One data set gives both kinds: S_recon are all its photos, S_id those with persons. Every photo has landmarks (they
     place the crop), so in the first part of the run all photos drawn are S_recon. `landmarks_for_all` lets S_id use
     them later too.
- 4. VGG-16 becomes the trunk of any trained run (`encoder`); without one there is no perceptual loss, because features
-    of random weights would be no image encoder. ℓ² is a mean over the channels, as in the code of Wu et al.
+ 4. VGG-16 becomes two frozen stages of a small network of ours that ship with the package, or the trunk of any trained
+    run (`encoder`). ℓ² is a mean over the channels, as in the code of Wu et al.
  5. The rendered part is the model's region "face", drawn at `picture` px; Ω is where it is seen. The render is pasted
     on the photo for the encoder. Losses of A are means over the texels. f stands inside the sum of eq. 20.
  6. Colours are the photo's own, without gamma; the mean albedo is one skin colour (`SKIN`), from which A is a sigmoid.
@@ -81,10 +81,12 @@ class Config:
     """Persons in the train split, the classes of L_sm; every `recognition` but none needs it."""
     photometric: bool = True
     """Whether L_recon takes part (pixel and perceptual loss, and the albedo's regularisers)."""
+    perceptual: bool = True
+    """Whether the perceptual loss takes part in L_recon."""
     encoder: str = ""
-    """Run folder of a trained method with a `trunk` (disentangle, scnn) for the perceptual loss; empty: none."""
+    """Run folder of a trained method with a `trunk` (disentangle, scnn) for it. Empty: the one that ships."""
     encoder_gain: float = 2.0
-    """What that trunk takes is gain · (pixels − 0.5): 2 for disentangle, 4 for scnn."""
+    """What that trunk takes is gain · (pixels − 0.5): 2 for ours and disentangle, 4 for scnn."""
     encoder_stages: int = 2
     """How many of its first stages make the features. Ours (Wu et al.: relu3_3 of VGG-16)."""
     features: int = 512
@@ -264,7 +266,7 @@ class Method(nn.Module):
         fine, coarse = self.confidence(resized(images, 64))
         sigma = resized(fine[:, None], c.picture)[:, 0]
         terms = {"pixel": losses.pixel_with_confidence((drawn - photo).abs().mean(1), sigma, mask)}
-        if c.encoder:
+        if c.perceptual:
             pasted = torch.where(mask[:, None], drawn, photo)
             ours, theirs = (self._encoder(c.encoder_gain * (picture - 0.5)) for picture in (pasted, photo))
             far = ((ours - theirs).square().mean(1) + 1e-12).sqrt()
@@ -298,12 +300,14 @@ class Method(nn.Module):
     @cached_property
     def _encoder(self) -> nn.Module:
         """Not a part of the module: its weights are those of another run, and no export needs them."""
-        return appearance.trunk(Path(self.config.encoder), self.config.encoder_stages).to(self.start.device)
+        c = self.config
+        stages = appearance.trunk(Path(c.encoder), c.encoder_stages) if c.encoder else appearance.shipped_trunk()
+        return stages.to(self.start.device)
 
     def optimizer(self) -> torch.optim.Optimizer:
         """AdamW."""
         trained = [p for p in self.parameters() if p.requires_grad]
-        return torch.optim.AdamW(trained, lr=self.config.lr, weight_decay=self.config.weight_decay)
+        return torch.optim.AdamW(trained, lr=self.config.lr, weight_decay=self.config.weight_decay, fused=True)
 
     def schedule(self, progress: float) -> float:
         """Linear warm-up over 3 % of the run, cosine to 1 %; SIR begins with the progress too."""
