@@ -11,7 +11,7 @@ from PIL import Image
 
 from sameface import views
 from sameface.errors import BadPhoto
-from sameface.views import choose, pictures
+from sameface.views import choose, evenly, pictures
 
 
 def write_video(path: Path, count: int = 7, size: tuple[int, int] = (64, 48), codec: str = "MJPG") -> Path:
@@ -49,6 +49,23 @@ def test_every_kth_frame_comes_in_rgb_with_its_number(tmp_path, name, codec):
         assert frame.size == (64, 48)
         np.testing.assert_allclose(frame.pixels.mean((0, 1)), (30 * k, 100, 200), atol=6)
     assert len(list(pictures(path, most=2))) == 2
+
+
+@pytest.mark.parametrize(("count", "numbers"), [(1, [0]), (3, [0, 2, 4]), (7, range(7)), (50, range(7))])
+def test_so_many_frames_or_photos_at_equal_steps(tmp_path, count, numbers):
+    """Of seven; all seven where more are wanted."""
+    path = write_video(tmp_path / "a.avi")
+    assert [frame.name for frame in evenly(path, count)] == [f"{path} frame {k}" for k in numbers]
+    (tmp_path / "photos").mkdir()
+    for k in range(7):
+        Image.new("RGB", (16, 16)).save(tmp_path / "photos" / f"{k}.png")
+    names = [Path(photo.name).name for photo in evenly(tmp_path / "photos", count)]
+    assert names == [f"{k}.png" for k in numbers]
+
+
+def test_no_frames_at_all_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="count is 0; take at least 1 picture"):
+        next(evenly(write_video(tmp_path / "a.avi"), 0))
 
 
 def test_a_video_may_have_any_name(tmp_path):

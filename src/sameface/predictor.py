@@ -117,7 +117,7 @@ class Predictor:
         return f"{self.description['method']}@{self.description['version']}"
 
     def __call__(self, crops: UInt8[np.ndarray, "B *views H W 3"]) -> dict[str, np.ndarray]:
-        """The network's outputs for RGB crops of `size` px, by name; (B, V, H, W, 3) where it sees V `views` together."""
+        """The network's outputs for RGB crops of `size` px, by name; (B, V, H, W, 3) for V `views` together."""
         one = (*([len(self.views)] if self.views else []), self.size, self.size, 3)
         if crops.shape[1:] != one or crops.dtype != np.uint8:
             wanted = ", ".join(map(str, one))
