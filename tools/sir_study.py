@@ -1,0 +1,338 @@
+"""What the shape identity-aware regularisation does, on people whom no network was trained on, over several seeds.
+
+    python tools/sir_study.py LABELS RUNS --out results/sir.json
+
+LABELS holds labels of the test split (`sameface fit-set facetable:DATA/faces --splits test --out LABELS`), RUNS the run
+folders `base` (photos and landmarks), `landmarks` (landmarks alone, as many steps) and, of every seed, the rows of the
+paper's table II, `none-1 cos-1 centre-1 weighted-1 all-1` and so on (`--seeds`), each started from base/last.pt.
+Nothing is trained here, and every run is taken at its last step. Each sees every photo alone. Measured:
+
+- 6,000 pairs of test persons, 10 folds: same person or not, by coefficients and by vertices (tables II to IV). On the
+  whole mesh, whose modes are orthogonal, distances of coefficients in mm are those of vertices; on a region of it, as
+  on the cropped model of the paper, they are not: their correlation and AUC stand beside how orthogonal the modes are.
+- The 68 points against the labels, NME by √(width · height) of their box, and the photometric error (mean |Î − I| of
+  the covered pixels), also with the mean albedo instead of the network's, and with the light that is best in the least
+  squares sense for each photo: that compares geometry even where light was never learnt.
+- The four conditions (`sameface.conditions`) on all photos that are in pairs.
+
+Then mean and deviation over seeds, and the spread of each coefficient for the first seed's rows none and all. What a
+network says is kept in the system's temporary folder, by what decides it.
+"""
+
+import argparse
+import dataclasses
+import hashlib
+import json
+import math
+import os
+import platform
+import shlex
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from multiview_study import deviation, rounded
+from scnn_study import FOLDS, NUMBERS, PAIRS, drawn_pairs, landmark_errors
+
+from sameface import appearance, render, train
+from sameface.conditions import Faces, conditions, orthogonality, plot_spread
+from sameface.datasets import labelled
+from sameface.methods import sir
+from sameface.metrics import verification
+from sameface.morphable import MorphableModel, default
+
+ROWS = {"none": "none", "cos": "cos", "centre": "cos+centre", "weighted": "cos+weighted centre", "all": "all"}
+"""row → its `Config.recognition`"""
+PAPER = {
+    "none": [67.67, 54.16, 66.46], "cos": [90.55, 70.77, 81.48], "centre": [95.23, 83.45, 89.10],
+    "weighted": [94.47, 80.73, 86.40],
+}  # fmt: skip
+"""the paper's table II: accuracy on LFW, CFP-FP and YTF by the Euclidean distance of coefficients, %"""
+PHOTOS, BATCH = 2000, 64
+LOWER = "lower half of the face"
+LABELS = "sameface fit-set facetable:DATA/faces --splits test --out LABELS"
+HERE = "python tools/sir_study.py LABELS RUNS --out results/sir.json"
+CODE = b"".join(Path(str(file)).read_bytes() for file in (__file__, sir.__file__, appearance.__file__, render.__file__))
+"""text that decides what is kept, read once: code that changes meanwhile is not the code that runs"""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("labels", type=Path)
+    parser.add_argument("runs", type=Path)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--spread", type=Path, default=Path("docs/images/sir-spread.png"))
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    commands = checked(given.runs, ["base", "landmarks", *(f"{row}-{k}" for k in given.seeds for row in ROWS)])
+    test = Test(given.labels)
+    alone = {name: test.measured(given.runs / name) for name in ("base", "landmarks")}
+    seeds = {}
+    for seed in given.seeds:
+        seeds[str(seed)] = {row: test.measured(given.runs / f"{row}-{seed}") for row in ROWS}
+    model = widened(default())
+    result = {
+        "command": ["sameface fit-set facetable:DATA/faces --out TRAIN_LABELS", LABELS, *commands, HERE],
+        "machine": f"{platform.machine()}, Python {platform.python_version()}, torch {torch.__version__}, one thread",
+        "split": "test", "photos in pairs": len(test.known), "pairs": PAIRS, "folds": FOLDS,
+        "persons": len(np.unique(test.person)), "photos for points and pixels": len(test.even),
+        "paper, LFW CFP-FP YTF, %": PAPER,
+        "modes": {region: orthogonality(model, region if region in model.regions else "") for region in REGIONS},
+        **alone,
+        "mean over seeds": over(np.mean, list(seeds.values())),
+        "deviation over seeds": over(deviation, list(seeds.values())),
+        "seeds": seeds,
+    }  # fmt: skip
+    given.out.write_text(json.dumps(rounded(result), indent=1, ensure_ascii=False) + "\n")
+    first = {row: test.said(given.runs / f"{row}-{given.seeds[0]}")["identity"][test.known] for row in ("none", "all")}
+    plot_spread(given.spread, first, f"{len(test.known)} photos of {len(np.unique(test.person))} people")
+    print(given.out, given.spread)
+
+
+# ── runs ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def checked(runs: Path, names: Sequence[str]) -> list[str]:
+    """The command line of each run; leaves when one is not finished, or is not what its name says."""
+    commands, unfinished = [], []
+    for name in names:
+        _, about = train.restore(runs / name, "last.pt")
+        config, wanted = about["config"], ROWS.get(name.partition("-")[0], "none")
+        as_named = config["recognition"] == wanted and config["photometric"] == (name != "landmarks")
+        if about["method"] != "sir" or not as_named:
+            sys.exit(f"{name} is a run with other settings than its name says; see the docstring: {config}")
+        unfinished += [name] if about["step"] != config["steps"] else []
+        commands.append(command(name, about))
+    if unfinished:
+        sys.exit(f"{', '.join(unfinished)} not at the last step yet; give the same command again")
+    return commands
+
+
+def command(name: str, about: dict[str, Any]) -> str:
+    """The command line of a run: what differs from the defaults, without the folders of a machine."""
+    flags = []
+    for part, defaults in (("config", sir.Config()), ("loop", train.Loop())):
+        usual = json.loads(json.dumps(dataclasses.asdict(defaults)))
+        for key, value in about[part].items():
+            if value != usual[key] and key not in train.HOW:
+                value = f"RUNS/{Path(value).parent.name}/{Path(value).name}" if key == "start" else value
+                value = Path(value).name if key in ("morphable", "encoder") else value
+                off = "no-" if value is False else ""
+                flag = f"--{off}{key.replace('_', '-')}"
+                flags.append(flag if isinstance(value, bool) else f"{flag} {shlex.quote(str(value))}")
+    return f"sameface train sir --data labelled:TRAIN_LABELS --out RUNS/{name} {' '.join(flags)}"
+
+
+class Test:
+    """The photos of the test split that are needed, and what is measured on them."""
+
+    def __init__(self, labels: Path):
+        self.data = labelled.load(labels, "test")
+        person = np.asarray(self.data.person)
+        pairs, self.same, self.fold = drawn_pairs(person)
+        even = np.linspace(0, len(person) - 1, PHOTOS).astype(int)
+        self.rows = np.union1d(pairs, even)
+        """of the split: the photos that are looked at; all other numbers here count within these"""
+        self.pairs, self.even = np.searchsorted(self.rows, pairs), np.unique(np.searchsorted(self.rows, even))
+        self.known = np.unique(self.pairs)
+        self.person = person[self.rows[self.known]]
+        self.items: list[dict[str, Any]] = []
+        """of each row, cut as in training but not moved; the same for every run"""
+        self.labels = (labels / labelled.LABELS).read_bytes()
+
+    def said(self, run: Path) -> dict[str, np.ndarray]:
+        """What the network of a run says of every photo, and the photometric errors of `even`; kept between calls."""
+        parts = [self.labels, (run / "last.pt").read_bytes(), CODE]
+        stamp = hashlib.sha256(b"".join(hashlib.sha256(part).digest() for part in parts)).hexdigest()[:16]
+        file = Path(tempfile.gettempdir()) / "sameface-sir-study" / f"{run.name}-{stamp}.npz"
+        if not file.exists():
+            file.parent.mkdir(exist_ok=True)
+            method, _ = train.restore(run, "last.pt")
+            if not method.config.photometric:  # then it has no painter of its own
+                method.painter = appearance.Painter(method.model, method.config.picture)
+            if not self.items:
+                rows = self.rows.tolist()
+                self.items = [method.sample(self.data, row, np.random.default_rng(0), False) for row in rows]
+            part = file.with_suffix(f".{os.getpid()}.npz")
+            said = looked(method, self.items) | colours(method, [self.items[k] for k in self.even])
+            np.savez(part, **said)  # pyright: ignore[reportArgumentType]
+            os.replace(part, file)
+        with np.load(file) as kept:
+            return {name: kept[name] for name in kept.files}
+
+    def measured(self, run: Path) -> dict[str, Any]:
+        """Every number of one run."""
+        said, model = self.said(run), widened(default())
+        apart = self.apart(model, said["identity"])
+        points = landmark_errors(said["landmarks"][self.even], said["labels"][self.even])
+        faces = Faces(
+            neutral=isometric(model, said["identity"][self.known]),
+            person=self.person,
+            rotation=said["rotation"][self.known],
+            expression=said["expression"][self.known],
+            identity=said["identity"][self.known],
+        )
+        found = {
+            "verification": self.verified(model, said["identity"], apart[0]),
+            "coefficients and vertices": self.compared(model, said["identity"], apart),
+            "68 points, NME %": points["mean"],
+            "photometric error": {name: float(said[name].mean()) for name in ERRORS},
+            "conditions": conditions(faces),
+        }
+        auc, pixels = found["verification"]["σ, Euclidean"]["auc"], found["photometric error"]
+        print(f"{run.name}: AUC {auc:.2f} %, NME {points['mean']:.2f} %, pixels", rounded(pixels), flush=True)
+        return found
+
+    def verified(self, model: MorphableModel, identity: np.ndarray, apart: np.ndarray) -> dict[str, dict[str, float]]:
+        a, b = identity[self.pairs.T]
+        scores = {"vertices, mm": -apart}
+        for unit, length in (("σ", np.ones(model.n_identity)), ("mm", lengths(model, REGIONS[0]))):
+            scores[f"{unit}, Euclidean"] = verification.euclidean(a * length, b * length)
+            scores[f"{unit}, cosine"] = verification.cosine(a * length, b * length)
+        found = {}
+        for name, values in scores.items():
+            numbers = verification.verification_numbers(values, self.same, self.fold)
+            found[name] = {key: numbers[key] for key in NUMBERS}
+        return found
+
+    def compared(
+        self, model: MorphableModel, identity: np.ndarray, meshes_apart: np.ndarray
+    ) -> dict[str, dict[str, float]]:
+        """Distances of coefficients against those of vertices, on the whole mesh and on regions of it."""
+        a, b = identity[self.pairs.T]
+        found = {}
+        for region, apart in zip(REGIONS, meshes_apart, strict=True):
+            auc = 100 * verification.area_under_curve(-apart, self.same)
+            row = {"vertices, AUC": auc}
+            for unit, length in (("σ", np.ones(model.n_identity)), ("mm", lengths(model, region))):
+                far = -verification.euclidean(a * length, b * length)
+                row[f"{unit}, correlation"] = float(np.corrcoef(far, apart)[0, 1])
+                row[f"{unit}, AUC"] = 100 * verification.area_under_curve(-far, self.same)
+                row[f"{unit}, AUC - vertices'"] = row[f"{unit}, AUC"] - auc
+            found[region] = row
+        return found
+
+    def apart(self, model: MorphableModel, identity: np.ndarray) -> np.ndarray:
+        """(regions, pairs): RMS distance of the neutral meshes of each pair, mm."""
+        meshes = dict(zip(self.known.tolist(), model.vertices(identity[self.known].astype(np.float64)), strict=True))
+        masks = [model.regions.get(region, np.ones(model.n_vertices, bool)) for region in REGIONS]
+        squares = (((meshes[i] - meshes[j]) ** 2).sum(1) for i, j in self.pairs.tolist())
+        return np.sqrt([[square[mask].mean() for mask in masks] for square in squares]).T
+
+
+# ── what a network says ────────────────────────────────────────────────────────────────────────────────────
+
+ERRORS = ("network's albedo and light", "network's albedo, best light", "mean albedo, network's light",
+          "mean albedo, best light")  # fmt: skip
+
+
+@torch.no_grad()
+def looked(method: Any, items: list[dict[str, Any]]) -> dict[str, np.ndarray]:
+    """Coefficients, rotations, the 68 points and the labels' (crop units) of N photos."""
+    rows = []
+    for batch, output in answers(method, items):
+        said = {"landmarks": output["landmarks68"], "labels": batch["landmarks"]}
+        rows.append(said | {name: output[name] for name in ("identity", "expression", "rotation")})
+    return {name: torch.cat([row[name] for row in rows]).numpy() for name in rows[0]}
+
+
+@torch.no_grad()
+def colours(method: Any, items: list[dict[str, Any]]) -> dict[str, np.ndarray]:
+    """(N,) each: mean |Î − I| of the covered pixels, in the four ways of `ERRORS` to explain the same geometry."""
+    rows = []
+    for batch, output in answers(method, items):
+        photo, skin = method.small(batch["images"]), method.skin[None]
+        albedo, functions, mask = layers(method.painter, output)
+        shading = torch.einsum("bkhw,bkc->bchw", functions, output["light"])
+        drawn = (
+            best_light(albedo, functions, photo, mask),
+            skin * shading,
+            best_light(skin.expand_as(albedo), functions, photo, mask),
+        )
+        own = method.photometric_error(batch["images"], output)
+        rows.append([own, *(mean_distance(each, photo, mask) for each in drawn)])
+    return {name: torch.cat([row[k] for row in rows]).numpy() for k, name in enumerate(ERRORS)}
+
+
+def answers(method: Any, items: list[dict[str, Any]]) -> Iterator[tuple[dict[str, torch.Tensor], ...]]:
+    """Batches, and what the network says of them."""
+    for start in range(0, len(items), BATCH):
+        batch = train.collate(items[start : start + BATCH], torch.device("cpu"))
+        yield batch, method(batch["images"])
+
+
+def layers(painter: Any, output: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """The albedo (B, 3, P, P) and the nine functions of light (B, 9, P, P) that each pixel sees, and the mask.
+
+    A picture is linear in its light: three functions at a time are the colours of a white face.
+    """
+    count = len(output["scale"])
+    flat = torch.zeros(count, 9, 3)
+    flat[:, 0] = math.sqrt(4 * math.pi)
+    albedo, mask = painter(output | {"light": flat})
+    functions = []
+    for first in (0, 3, 6):
+        light = torch.zeros(count, 9, 3)
+        light[:, first : first + 3] = torch.eye(3)
+        functions.append(painter(output | {"light": light, "albedo": torch.ones(count, 3, 2, 2)})[0])
+    return albedo, torch.cat(functions, 1), mask
+
+
+def best_light(albedo: torch.Tensor, functions: torch.Tensor, photo: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """albedo · Σ_k light_k Y_k (B, 3, P, P), with the nine numbers of each colour that come nearest to the photo.
+
+    albedo, photo (B, 3, P, P), functions (B, 9, P, P); least squares over the masked pixels of each photo.
+    """
+    lit = (albedo[:, :, None] * functions[:, None]).flatten(3).mT
+    inside = mask.flatten(1)[:, None, :, None]
+    light = torch.linalg.lstsq((lit * inside).double(), (photo.flatten(2)[..., None] * inside).double(), driver="gelsd")
+    return (lit @ light.solution.float()).view_as(photo)
+
+
+def mean_distance(drawn: torch.Tensor, photo: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """(B,) mean over the masked pixels and colours of |drawn − photo|."""
+    return ((drawn - photo).abs().mean(1) * mask).sum((1, 2)) / mask.sum((1, 2)).clamp_min(1)
+
+
+# ── the model ──────────────────────────────────────────────────────────────────────────────────────────────
+
+REGIONS = ("whole mesh", "face", LOWER)
+
+
+def widened(model: MorphableModel) -> MorphableModel:
+    """With the lower half of the region `face` (by vertices, of the mean face) as a region of its own."""
+    face = model.regions["face"]
+    lower = face & (model.mean[:, 1] < np.median(model.mean[face, 1]))
+    return dataclasses.replace(model, regions=model.regions | {LOWER: lower})
+
+
+def lengths(model: MorphableModel, region: str) -> np.ndarray:
+    """(S,) mm (RMS over the region's vertices) per σ of each identity mode."""
+    inside = model.regions.get(region, np.ones(model.n_vertices, bool))
+    return np.sqrt((model.identity_basis[inside].astype(np.float64) ** 2).sum(1).mean(0))
+
+
+def isometric(model: MorphableModel, identity: np.ndarray) -> np.ndarray:
+    """(N, K, 3), mm: few points whose RMS distances are exactly those of the neutral meshes of `identity` (N, S).
+
+    The meshes' coordinates along an orthonormal basis of the identity modes, so that all pairs can be compared.
+    """
+    modes = np.linalg.qr(model.identity_basis.reshape(-1, model.n_identity).astype(np.float64)).R
+    along = np.pad(identity @ modes.T, ((0, 0), (0, -model.n_identity % 3))).reshape(len(identity), -1, 3)
+    return along * np.sqrt(along.shape[1] / model.n_vertices)
+
+
+def over(function: Callable[[list[float]], Any], seeds: Sequence[Any]) -> Any:
+    """The function of each number over the seeds; trees of dicts in, one such tree out."""
+    if isinstance(seeds[0], dict):
+        return {name: over(function, [one[name] for one in seeds]) for name in seeds[0]}
+    return float(function(list(seeds)))
+
+
+if __name__ == "__main__":
+    main()
