@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial import cKDTree
+from scipy.spatial.transform import Rotation
 
 from sameface.metrics import scans
 from sameface.metrics.alignment import Registration, Similarity, Surface
@@ -13,6 +14,7 @@ from sameface.metrics.scans import (
     armse,
     crop,
     distances,
+    fw3d2019,
     micc_deep3d,
     micc_ganfit,
     micc_genova,
@@ -147,6 +149,60 @@ def test_armse_forgets_rigid_motions_but_not_sizes(seed):
     surface, landmarks = moved(SCAN, LANDMARKS, how)
     assert armse(truth, surface, truth_landmarks=LANDMARKS, landmarks=landmarks) < 1e-6
     assert armse(truth, Surface(1.1 * SCAN, FACES), truth_landmarks=LANDMARKS, landmarks=1.1 * LANDMARKS) > 1e-3
+
+
+# ── 3DFAW 2019 ───────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def cut(vertices: np.ndarray, radius: float) -> Surface:
+    """What is within `radius` of the nose tip, with the vertices beyond it left loose."""
+    inside = np.linalg.norm(SCAN - LANDMARKS[30], axis=1) <= radius
+    return Surface(vertices, FACES[inside[FACES].all(1)])
+
+
+def test_fw3d2019_is_that_of_a_slow_loop():
+    truth, prediction = cut(SCAN, 80), Surface(dented(), FACES)
+    marks = LANDMARKS.copy()
+    marks[:17] = np.nan
+    goal = SCAN[sorted(set(truth.faces.reshape(-1).tolist()))]
+    points = dented()
+    inside = [k for k, p in enumerate(points) if np.sqrt(((p - LANDMARKS[30]) ** 2).sum()) <= 60]
+    points = points[inside]
+    for _ in range(19):
+        nearest = np.array([goal[((goal - p) ** 2).sum(1).argmin()] for p in points])
+        a, b = points - points.mean(0), nearest - nearest.mean(0)
+        turn, scale = Rotation.align_vectors(b, a)[0].as_matrix(), 1.0
+        scale = (b * (a @ turn.T)).sum() / (a**2).sum()
+        points = scale * a @ turn.T + nearest.mean(0)
+    kept = Surface(
+        points, np.array([[inside.index(k) for k in face] for face in FACES.tolist() if {*face} <= {*inside}])
+    )
+    there, here = distances(points[::4], truth).surface, distances(goal[::4], kept).surface
+    expected = (np.sqrt((there**2).mean()) + np.sqrt((here**2).mean())) / 2
+    found = fw3d2019(truth, marks, prediction, LANDMARKS, radius=60.0)
+    assert found == pytest.approx(expected, rel=1e-6)
+    assert found > 0.2
+
+
+@few
+@given(seed=seeds, size=st.floats(0.1, 10))
+def test_fw3d2019_forgets_similarities(seed, size):
+    truth, how = cut(SCAN, 80), motion(np.random.default_rng(seed), 2, 100, size)
+    assert fw3d2019(truth, LANDMARKS, cut(how.apply(SCAN), 80), how.apply(LANDMARKS)) < 1e-6
+    assert fw3d2019(truth, LANDMARKS, Surface(SCAN, FACES), LANDMARKS) > 0.1  # beyond the scan's rim
+    other, marks = Surface(dented(), FACES), LANDMARKS
+    turned, turned_marks = moved(dented(), LANDMARKS, how)
+    expected = fw3d2019(truth, LANDMARKS, other, marks)
+    assert fw3d2019(truth, LANDMARKS, turned, turned_marks) == pytest.approx(expected, rel=1e-3)
+
+
+def test_fw3d2019_needs_the_nose_tip_of_the_prediction():
+    marks = LANDMARKS.copy()
+    marks[30] = np.nan
+    with pytest.raises(ValueError, match="cropped around its nose tip, which is NaN"):
+        fw3d2019(Surface(SCAN, FACES), LANDMARKS, Surface(SCAN, FACES), marks)
+    with pytest.raises(ValueError, match="3 or more finite points"):
+        fw3d2019(Surface(SCAN, FACES), np.full((68, 3), np.nan), Surface(SCAN, FACES), LANDMARKS)
 
 
 # ── NoW and Stirling ─────────────────────────────────────────────────────────────────────────────────────────
