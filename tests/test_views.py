@@ -63,6 +63,12 @@ def test_so_many_frames_or_photos_at_equal_steps(tmp_path, count, numbers):
     assert names == [f"{k}.png" for k in numbers]
 
 
+@pytest.mark.slow
+def test_a_long_video_is_looked_at_up_to_its_end(tmp_path):
+    path = write_video(tmp_path / "a.avi", count=10_500, size=(16, 16))
+    assert [frame.name for frame in evenly(path, 3)] == [f"{path} frame {k}" for k in (0, 3500, 7000)]
+
+
 def test_no_frames_at_all_are_refused(tmp_path):
     with pytest.raises(ValueError, match="count is 0; take at least 1 picture"):
         next(evenly(write_video(tmp_path / "a.avi"), 0))

@@ -25,6 +25,8 @@ WANTED = (0.0, -45.0, 45.0)
 """degrees of yaw: frontal, nose to the image's left, nose to its right"""
 LARGEST_VIDEO = 20_000_000_000
 """bytes"""
+LONGEST = 10_000_000
+"""frames; four days at 25 a second"""
 LARGEST_FRAME = 40_000_000
 """px; 8K video has 33 million"""
 _KINDS = "MP4, QuickTime, Matroska, WebM, AVI and MPEG"
@@ -73,7 +75,7 @@ def evenly(source: Path, count: int) -> Iterator[Photo]:
     """
     if count < 1:
         raise ValueError(f"count is {count}; take at least 1 picture")
-    total = len(image.gather(source)) if source.is_dir() else sum(1 for _ in pictures(source))
+    total = len(image.gather(source)) if source.is_dir() else sum(1 for _ in pictures(source, most=LONGEST))
     yield from pictures(source, every=max(1, total // count), most=count)
 
 
