@@ -113,6 +113,15 @@ def test_exact_landmarks_give_the_identity_they_were_drawn_from(points, make, se
 
 
 @both
+def test_a_known_identity_stays_and_the_rest_is_found(points, make):
+    measured, identity, expression, camera = drawn(points, make, 3)
+    found = fit(points, measured, FREE, shared=False, identity=identity[0])
+    np.testing.assert_array_equal(found.identity, identity)
+    np.testing.assert_allclose(found.expression, expression, atol=0.02)
+    np.testing.assert_allclose(found.camera.rotation, camera.rotation, atol=0.01)
+
+
+@both
 def test_more_photos_of_noisy_landmarks_come_closer(points, make):
     def error(count: int) -> float:
         tries = [drawn(points, make, seed, count, noise=2.0) for seed in range(5)]

@@ -197,7 +197,7 @@ def test_the_picture_lies_where_to_picture_says_to_half_a_pixel(low, high):
     height, width = 900, 1250
     y, x = np.mgrid[0:height, 0:width] + 0.5
     pixels = np.stack([255 * x / width, 255 * y / height, 0 * x], -1).round().astype(np.uint8)
-    picture, affine = module._picture(pixels, np.array([low, high], np.float64))
+    picture, affine = module.picture_around(pixels, np.array([low, high], np.float64))
     rows, columns = picture.shape[:2]
     assert max(rows, columns) <= module.PICTURE_SIDE
     v, u = np.mgrid[0:rows, 0:columns] + 0.5

@@ -1,5 +1,6 @@
 """Choosing views by yaw, and the pictures of folders and videos."""
 
+import os
 from pathlib import Path
 
 import cv2
@@ -9,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from sameface import views
+from sameface import photo_file, views
 from sameface.errors import BadPhoto
-from sameface.views import choose, evenly, pictures
+from sameface.views import choose, evenly, frames, is_video, pictures, promised
 
 
 def write_video(path: Path, count: int = 7, size: tuple[int, int] = (64, 48), codec: str = "MJPG") -> Path:
@@ -72,6 +73,28 @@ def test_a_long_video_is_looked_at_up_to_its_end(tmp_path):
 def test_no_frames_at_all_are_refused(tmp_path):
     with pytest.raises(ValueError, match="count is 0; take at least 1 picture"):
         next(evenly(write_video(tmp_path / "a.avi"), 0))
+
+
+@pytest.mark.parametrize(("name", "codec"), [("a.avi", "MJPG"), ("b.mp4", "mp4v"), ("c.mkv", "MJPG")])
+def test_frames_know_their_number_and_their_time(tmp_path, name, codec):
+    path = write_video(tmp_path / name, codec=codec)
+    assert promised(path) == (7, 25.0)
+    found = list(frames(path, {1, 4}))
+    assert [frame.number for frame in found] == [1, 4]
+    np.testing.assert_allclose([frame.seconds for frame in found], [1 / 25, 4 / 25], atol=6e-4)  # Matroska counts ms
+    np.testing.assert_allclose(found[1].photo.pixels.mean((0, 1)), (120, 100, 200), atol=6)
+
+
+def test_a_photo_in_the_container_of_a_video_is_no_video(tmp_path):
+    assert is_video(write_video(tmp_path / "b.mp4", codec="mp4v"))
+    assert not is_video(tmp_path)
+    assert not is_video(tmp_path / "nowhere.mp4")
+    assert not is_video(_Unreadable(tmp_path / "b.mp4"))
+    os.mkfifo(tmp_path / "pipe")
+    assert not is_video(tmp_path / "pipe")  # which to open would take for ever
+    for brand in photo_file._HEIC_BRANDS + photo_file._AVIF_BRANDS:
+        (tmp_path / "photo").write_bytes(b"\0\0\0\x18ftyp" + brand + bytes(100))
+        assert not is_video(tmp_path / "photo")
 
 
 def test_a_video_may_have_any_name(tmp_path):

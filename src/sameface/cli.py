@@ -35,15 +35,16 @@ def reconstruct(
     write: tuple[Kind, ...] = ALL_KINDS,
     min_score: float = 0.6,
     predictor: str = "default",
+    smooth: float = 0.3,
     quiet: bool = False,
 ) -> int:
-    """Photos (files or folders) of ONE person -> that person's 3D face.
+    """Photos (files or folders) or a video of ONE person -> that person's 3D face; of a video, how it moves too.
 
     OUT/photos.json says what became of every photo. Exit code: 0 done, 1 nothing could be done, 2 wrong usage, 3 done,
     but some photos could not be used.
 
     Args:
-        photos: Photo files or folders of photos; all of one person unless --each or --all-faces.
+        photos: Photo files or folders of photos, all of one person unless --each or --all-faces; or one video.
         out: Folder for the results; made if it is not there.
         each: Reconstruct every photo alone, into OUT/<photo>/.
         all_faces: Reconstruct every face of every photo alone, into OUT/<photo>-face<k>/.
@@ -53,6 +54,7 @@ def reconstruct(
         write: Which files to write beside result.json.
         min_score: Least score of a detected face, 0 to 1.
         predictor: Network to use: default, or the path of your own .onnx.
+        smooth: Seconds of video over which movements are smoothed, without lag; 0: not at all.
         quiet: No progress bar and no summary.
     """
     from sameface import outputs
@@ -60,20 +62,26 @@ def reconstruct(
     from sameface.observe import points_of
     from sameface.predictor import load
     from sameface.reconstruction import check_options
+    from sameface.views import is_video
 
     if all_faces and (each or face is not None):
         raise ValueError("--all-faces takes every face of every photo alone; leave out --each and --face")
     if not photos:
         raise ValueError("give at least one photo or folder, for example: sameface reconstruct anna.jpg --out anna")
-    check_options(face=face, iris=iris, ipd=ipd, min_score=min_score)
+    clips = [photo for photo in photos if is_video(Path(photo))]
+    if clips and (len(photos) > 1 or each or all_faces):
+        raise ValueError(f"{clips[0]} is a video; give it alone, and leave out --each and --all-faces")
+    check_options(face=face, iris=iris, ipd=ipd, min_score=min_score, smooth=smooth)
     points_of(load(predictor))
-    asked = many.Asked(each, all_faces, face or 1, iris, ipd, write, min_score, predictor, quiet)
+    asked = many.Asked(each, all_faces, face or 1, iris, ipd, write, min_score, predictor, smooth, quiet)
     given = many.gathered(photos)
     paths, rows = [one for one in given if isinstance(one, Path)], [one for one in given if not isinstance(one, Path)]
     outputs.make_folder(out)
     outputs.write_rows(out, rows)  # what cannot be written is said now, not after an hour
     try:
-        with many.Progress("looking", len(paths), quiet) as tick:
+        with many.Progress("looking", None if clips else len(paths), quiet) as tick:
+            if clips:
+                rows.append(many.one_clip(paths.pop(), out, asked, tick))
             for person in many.people(paths, asked, rows, tick):
                 rows.extend(many.one_person(person, out, asked))
     finally:

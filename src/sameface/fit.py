@@ -121,9 +121,11 @@ def fit(
     *,
     shared: bool = True,
     person: Int[np.ndarray, " N"] | None = None,
+    identity: Float[np.ndarray, " S"] | None = None,
 ) -> Fit:
     """Fit N photos: of one person (`shared`), each on its own (`shared=False`), or several persons (`person` numbers).
 
+    An `identity` (σ) that is known already stays as it is: only cameras and expressions are fitted.
     Raises ValueError if a measurement is not finite or a σ is not positive.
     """
     _check(points, measured)
@@ -131,11 +133,14 @@ def fit(
     n = len(measured.landmarks)
     owner = np.zeros(n, int) if shared else np.arange(n)
     owner = owner if person is None else np.unique(person, return_inverse=True)[1]
+    if identity is not None:  # the state starts at what the network said
+        measured = replace(measured, identity=np.tile(identity, (n, 1)))
     state = _State(points, measured, priors, owner)
     history = [state.objective()]
     for _ in range(priors.rounds):
         state.step_expression()
-        state.step_identity()
+        if identity is None:
+            state.step_identity()
         history.append(state.objective())
         if history[-2] - history[-1] < 1e-4 * max(history[-2], 1e-12):
             break

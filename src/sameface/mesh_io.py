@@ -9,6 +9,7 @@ import os
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -17,7 +18,7 @@ from jaxtyping import Float, Int, UInt8
 from sameface.errors import BadOutput
 from sameface.geometry import vertex_normals
 
-__all__ = ["write_file", "write_glb", "write_obj", "write_ply"]
+__all__ = ["Animation", "write_file", "write_glb", "write_obj", "write_ply"]
 
 CLAY = (0.60, 0.50, 0.45)
 """linear RGB of a mesh without a texture"""
@@ -27,6 +28,17 @@ STILL = 1e-2
 _FLOAT, _UINT16, _UINT32 = 5126, 5123, 5125
 _VERTEX_BUFFER, _INDEX_BUFFER = 34962, 34963
 _REPEAT, _LINEAR, _LINEAR_MIPMAP = 10497, 9729, 9987
+
+
+class Animation(NamedTuple):
+    """How a face moves: K keys, between which everything goes in straight lines (rotations on great circles)."""
+
+    seconds: Float[np.ndarray, " K"]
+    """from 0, each later than the one before"""
+    weights: Float[np.ndarray, "K T"]
+    """of the morph targets, in their order"""
+    rotation: Float[np.ndarray, "K 4"]
+    """of the head: unit quaternions x, y, z, w, in glTF's axes (+x right, +y up, +z to the viewer)"""
 
 
 def write_file(path: str | os.PathLike[str], content: bytes) -> None:
@@ -127,9 +139,10 @@ def write_glb(
     uv: Float[np.ndarray, "V 2"] | None = None,
     texture: UInt8[np.ndarray, "T S 3"] | None = None,
     morph_targets: Mapping[str, Float[np.ndarray, "_ 3"]] | None = None,
+    animation: Animation | None = None,
     lossless: bool = False,
 ) -> None:
-    """glTF 2.0 binary, in metres: one mesh, its texture, and one morph target per named blendshape.
+    """glTF 2.0 binary, in metres: one mesh, its texture, one morph target per named blendshape, and how these move.
 
     `morph_targets` are offsets in mm at full weight; their names go to `extras.targetNames`, where engines look for
     ARKit's. Offsets are stored sparsely where that is smaller. `normals` default to the mesh's smooth ones. The origin
@@ -154,6 +167,8 @@ def write_glb(
     }
     if texture is not None:
         document |= _textures(file, texture, lossless)
+    if animation is not None:
+        document["animations"] = [_animated(file, animation, len(morph_targets or ()))]
     write_file(path, file.packed(document))
 
 
@@ -184,6 +199,14 @@ class _Glb:
         bounds = {"min": array.min(0).tolist(), "max": array.max(0).tolist()} if limits else {}
         view = self.view(array.tobytes(), _VERTEX_BUFFER)
         kind = f"VEC{array.shape[1]}"
+        return self.accessor(bufferView=view, componentType=_FLOAT, count=len(array), type=kind, **bounds)
+
+    def keys(self, array: np.ndarray, *, limits: bool = False) -> int:
+        """Float keys of an animation, (K,) or (K, 4); the index of their accessor, in a view of no target."""
+        array = np.ascontiguousarray(array, "<f4")
+        bounds = {"min": [float(array.min())], "max": [float(array.max())]} if limits else {}
+        kind = "SCALAR" if array.ndim == 1 else f"VEC{array.shape[1]}"
+        view = self.view(array.tobytes())
         return self.accessor(bufferView=view, componentType=_FLOAT, count=len(array), type=kind, **bounds)
 
     def packed(self, document: dict[str, object]) -> bytes:
@@ -243,6 +266,25 @@ def _morph_target(file: _Glb, name: str, offsets: Float[np.ndarray, "_ 3"], coun
     }
     bounds = {"min": low.tolist(), "max": high.tolist()}
     return file.accessor(componentType=_FLOAT, count=count, type="VEC3", sparse=sparse, **bounds)
+
+
+def _animated(file: _Glb, animation: Animation, targets: int) -> dict[str, object]:
+    """An animation of the one node: linear samplers for the weights (all targets of a key together) and the turn."""
+    seconds = np.asarray(animation.seconds, np.float32)
+    if not (len(seconds) and targets and animation.weights.shape == (len(seconds), targets)):
+        raise ValueError(
+            f"an animation with {len(seconds)} keys of a mesh with {targets} morph targets needs at least one of each, "
+            f"and weights {(len(seconds), targets)}, but they have {animation.weights.shape}"
+        )
+    if not (seconds[0] >= 0 and (np.diff(seconds) > 0).all()):
+        raise ValueError("the keys of an animation begin at 0 s or later, and each is later than the one before")
+    times = file.keys(seconds, limits=True)
+    outputs = {"weights": file.keys(animation.weights.ravel()), "rotation": file.keys(animation.rotation)}
+    return {
+        "name": "clip",
+        "samplers": [{"input": times, "output": keys, "interpolation": "LINEAR"} for keys in outputs.values()],
+        "channels": [{"sampler": k, "target": {"node": 0, "path": path}} for k, path in enumerate(outputs)],
+    }
 
 
 def _textures(file: _Glb, texture: UInt8[np.ndarray, "T S 3"], lossless: bool) -> dict[str, object]:

@@ -16,7 +16,7 @@ from sameface.geometry import apply_affine
 from sameface.morphable import default
 from sameface.predictor import FIVE, Predictor, affine_from_five_points, affine_from_landmarks
 
-__all__ = ["observe", "points_of"]
+__all__ = ["observe", "picture_around", "points_of"]
 
 SMALLEST_FACE = 20.0
 """px; smaller faces carry too little to measure"""
@@ -129,7 +129,7 @@ def _observation(
         size=(size, size),
     ).warped(back, photo.size)
     error = said["landmark_error"].astype(np.float64)
-    picture, to_picture = _picture(photo.pixels, landmarks)
+    picture, to_picture = picture_around(photo.pixels, landmarks)
     return Observation(
         photo=photo.name,
         size=photo.size,
@@ -147,7 +147,7 @@ def _observation(
     )
 
 
-def _picture(
+def picture_around(
     pixels: UInt8[np.ndarray, "H W 3"], landmarks: Float[np.ndarray, "L 2"]
 ) -> tuple[UInt8[np.ndarray, "h w 3"], Float[np.ndarray, "2 3"]]:
     """The square around the face, inside the photo, at most PICTURE_SIDE px."""

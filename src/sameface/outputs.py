@@ -67,10 +67,11 @@ def write_rows(out: Path, rows: Iterable[Row]) -> None:
 def stem(photo: str) -> str:
     """A file name for the results of a photo, without a path or anything that a file system might mind.
 
-    >>> stem("../Anna & Søren?.jpeg"), stem("..")
-    ('Anna _ Søren_', 'photo')
+    >>> stem("../Anna & Søren?.jpeg"), stem(".."), stem("clips/a.mp4 frame 12")
+    ('Anna _ Søren_', 'photo', 'a.mp4 frame 12')
     """
-    name = unicodedata.normalize("NFC", Path(photo.replace("\\", "/")).stem)
+    path = Path(photo.replace("\\", "/"))
+    name = unicodedata.normalize("NFC", path.name if " " in path.suffix else path.stem)
     safe = "".join(c if c.isalnum() or c in "-_. " else "_" for c in name)
     return safe.encode()[:LONGEST_STEM].decode(errors="ignore").strip(". ") or "photo"
 

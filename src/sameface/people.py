@@ -1,4 +1,4 @@
-"""What `sameface reconstruct` does with many photos: who is one person, and what became of every photo."""
+"""What `sameface reconstruct` does with many photos or a clip: who is one person, and what became of every photo."""
 
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -14,7 +14,7 @@ from sameface.face import Observation
 from sameface.outputs import PHOTOS, Row, stem, unused
 from sameface.result import Reconstruction
 
-__all__ = ["Asked", "Person", "Progress", "finished", "gathered", "one_person", "people"]
+__all__ = ["Asked", "Person", "Progress", "finished", "gathered", "one_clip", "one_person", "people"]
 
 
 class Asked(NamedTuple):
@@ -28,6 +28,7 @@ class Asked(NamedTuple):
     write: tuple[str, ...]
     min_score: float
     predictor: str
+    smooth: float
     quiet: bool
 
 
@@ -92,6 +93,29 @@ def one_person(person: Person, out: Path, asked: Asked) -> list[Row]:
     dropped = {photo: (kind, message) for photo, kind, message in answer.dropped}
     names = [one.photo for one in person.seen]
     return [Row(name, None, *dropped[name]) if name in dropped else Row(name, person.name or ".") for name in names]
+
+
+def one_clip(clip: Path, out: Path, asked: Asked, tick: Callable[..., None]) -> Row:
+    """Reconstruct the person of a video and write the files of a person, frames.csv, and animation.glb."""
+    from sameface import video  # which needs scipy, as photos do not
+
+    try:
+        track = video.track(
+            clip, smooth=asked.smooth, face=asked.face, predictor=asked.predictor, iris=asked.iris, ipd=asked.ipd,
+            min_score=asked.min_score, progress=lambda done, total: tick(clip.name, total, done),
+        )  # fmt: skip
+        outputs.write_person(track.person, out, asked.write)
+        track.save(out / "frames.csv")
+        if "glb" in asked.write:
+            track.save(out / "animation.glb")
+    except SameFaceError as error:
+        return Row(str(clip), None, type(error).__name__, str(error))
+    if not asked.quiet:
+        _summary(track.person, out)
+        print(f"{out / 'frames.csv'}: a face in {track.found.sum()} of {len(track.found)} frames")
+        for note in track.notes:
+            print(f"  note: {note}")
+    return Row(str(clip), ".")
 
 
 def finished(out: Path, rows: list[Row], order: Sequence[str]) -> tuple[bool, bool]:

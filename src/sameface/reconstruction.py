@@ -19,7 +19,16 @@ from sameface.observe import observe, points_of
 from sameface.predictor import Predictor, load
 from sameface.result import Reconstruction, View
 
-__all__ = ["Looked", "check_options", "join", "look", "no_face_of_that_number", "reconstruct", "shape_distance"]
+__all__ = [
+    "Looked",
+    "check_options",
+    "join",
+    "look",
+    "measured",
+    "no_face_of_that_number",
+    "reconstruct",
+    "shape_distance",
+]
 
 IRIS_DIAMETER = 11.7
 """mm; horizontal visible iris diameter of adults, 11.7 ± 0.5 (Rüfer et al. 2005)"""
@@ -31,6 +40,8 @@ FARTHEST = 4.0
 """mm RMS: a photo whose own shape is this far from the others' joint shape is taken for somebody else or a bad fit"""
 LEAST_QUALITY = 0.06
 """a worse photo does not count when there is a better one"""
+LONGEST_WINDOW = 10.0
+"""s; more would smooth away whatever a face does"""
 LEAST_SCORE = 0.05
 """of a detected face; below it everything is a candidate"""
 NEAREST = 180.0
@@ -124,14 +135,14 @@ def join(
     points = points_of(network)
     believed = [_without_wrong_focal(one) for one in seen]
     good, dropped = _good_enough(believed)
-    measured = _measured(good)
-    alone = fit(points, measured, priors, shared=False)
+    data = measured(good)
+    alone = fit(points, data, priors, shared=False)
     keep, reasons = _consistent(good, alone, model)
     dropped += reasons
     if len(keep) < len(good):
         good = [good[k] for k in keep]
-        measured, alone = _measured(good), alone[np.array(keep)]
-    joint = alone if len(good) == 1 else fit(points, measured, priors)
+        data, alone = measured(good), alone[np.array(keep)]
+    joint = alone if len(good) == 1 else fit(points, data, priors)
     views = tuple(_view(good[k], joint, alone, k, model) for k in range(len(good)))
     scale, origin = _scale(views, joint.identity[0], model, network, iris, ipd)
     answer = Reconstruction(
@@ -148,7 +159,12 @@ def join(
 
 
 def check_options(
-    *, face: int | None = None, iris: bool = False, ipd: float | None = None, min_score: float = 0.6
+    *,
+    face: int | None = None,
+    iris: bool = False,
+    ipd: float | None = None,
+    min_score: float = 0.6,
+    smooth: float = 0.0,
 ) -> None:
     """Raise ValueError for options of a reconstruction that contradict each other or cannot be meant."""
     if face is not None and face < 1:
@@ -159,6 +175,20 @@ def check_options(
         raise ValueError(f"ipd is {ipd:g} mm, but the distance between human pupils is 40 to 90 mm")
     if not LEAST_SCORE <= min_score <= 1:
         raise ValueError(f"min_score is {min_score:g}; expected {LEAST_SCORE:g} (any candidate) to 1")
+    if not 0 <= smooth <= LONGEST_WINDOW:
+        raise ValueError(f"smooth is {smooth:g}; expected 0 (not at all) to {LONGEST_WINDOW:g} seconds")
+
+
+def measured(seen: Sequence[Observation]) -> Measured:
+    """Observations as the data of a fit; no point is believed four times as much as the median one of its photo."""
+    sigma = np.stack([o.sigma for o in seen])
+    return Measured(
+        landmarks=np.stack([o.landmarks for o in seen]),
+        sigma=np.maximum(sigma, 0.25 * np.median(sigma, axis=1, keepdims=True)),
+        identity=np.stack([o.identity for o in seen]),
+        expression=np.stack([o.expression for o in seen]),
+        camera=_cameras(seen),
+    )
 
 
 def no_face_of_that_number(faces: Sequence[Observation], number: int) -> tuple[str, str, str]:
@@ -226,17 +256,6 @@ def _wrong_focals(seen: Sequence[Observation], believed: Sequence[Observation]) 
     wrong = [one.photo for one, other in zip(seen, believed, strict=True) if one.focal != other.focal]
     why = "the focal length in its EXIF data puts the face too near the lens; was the photo cropped? It was not used"
     return [f"{photo}: {why}" for photo in wrong]
-
-
-def _measured(seen: Sequence[Observation]) -> Measured:
-    sigma = np.stack([o.sigma for o in seen])
-    return Measured(
-        landmarks=np.stack([o.landmarks for o in seen]),
-        sigma=np.maximum(sigma, 0.25 * np.median(sigma, axis=1, keepdims=True)),
-        identity=np.stack([o.identity for o in seen]),
-        expression=np.stack([o.expression for o in seen]),
-        camera=_cameras(seen),
-    )
 
 
 def _cameras(seen: Sequence[Observation]) -> Camera:

@@ -93,10 +93,13 @@ class Reconstruction(Record):
         points = camera.project(self.model.landmarks(mesh).astype(np.float64))
         return picture.overlay(v.seen.picture, mesh, self.model.faces, camera, landmarks=points)
 
-    def save(self, path: str | os.PathLike[str], *, view: int | None = None) -> Path:
+    def save(
+        self, path: str | os.PathLike[str], *, view: int | None = None, animation: mesh_io.Animation | None = None
+    ) -> Path:
         """Write one file by its suffix: .obj .ply .glb (textured, with ARKit blendshapes) .npz .json .html (a report).
 
-        `view` takes the face as in that photo instead of the neutral one. Raises BadOutput when it cannot be written.
+        `view` takes the face as in that photo instead of the neutral one; `animation` (.glb only) moves it. Raises
+        BadOutput when it cannot be written.
         """
         path = Path(path)
         writers = {".obj": self._obj, ".ply": self._ply, ".glb": self._glb, ".npz": self._npz, ".json": self._json,
@@ -105,7 +108,12 @@ class Reconstruction(Record):
             raise ValueError(f"{path.name}: a reconstruction is saved as {', '.join(writers)}, not {path.suffix!r}")
         if view is not None and path.suffix.lower() in (".json", ".html"):
             raise ValueError(f"{path.name} tells of all views at once; leave view= out, or save a mesh")
-        writers[path.suffix.lower()](path, view)
+        if animation is not None:
+            if path.suffix.lower() != ".glb":
+                raise ValueError(f"{path.name}: only .glb files hold an animation; leave animation= out")
+            self._glb(path, view, animation)
+        else:
+            writers[path.suffix.lower()](path, view)
         return path
 
     def _obj(self, path: Path, view: int | None) -> None:
@@ -117,15 +125,16 @@ class Reconstruction(Record):
         vertices = self.vertices(view)
         mesh_io.write_ply(path, vertices, self.model.faces, normals=vertex_normals(vertices, self.model.faces))
 
-    def _glb(self, path: Path, view: int | None) -> None:
+    def _glb(self, path: Path, view: int | None, animation: mesh_io.Animation | None = None) -> None:
         targets = {
             name: np.float32(self.scale) * self.model.expression_basis[:, :, k]
             for k, name in enumerate(self.model.expression_names)
         }
         skin = self.texture if self.model.uv is not None else None
         mesh_io.write_glb(
-            path, self.vertices(view), self.model.faces, uv=self.model.uv, texture=skin, morph_targets=targets
-        )
+            path, self.vertices(view), self.model.faces,
+            uv=self.model.uv, texture=skin, morph_targets=targets, animation=animation,
+        )  # fmt: skip
 
     def _npz(self, path: Path, view: int | None) -> None:
         buffer = BytesIO()

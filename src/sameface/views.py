@@ -8,8 +8,12 @@ The kind of a video is told from its first bytes, never from its name, and only 
 files are opened.
 """
 
-from collections.abc import Iterator, Sequence
+import sys
+from collections.abc import Container, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -19,7 +23,7 @@ from sameface import image
 from sameface.errors import BadPhoto
 from sameface.face import Photo
 
-__all__ = ["WANTED", "choose", "evenly", "pictures"]
+__all__ = ["WANTED", "Frame", "choose", "evenly", "frames", "is_video", "pictures", "promised"]
 
 WANTED = (0.0, -45.0, 45.0)
 """degrees of yaw: frontal, nose to the image's left, nose to its right"""
@@ -34,6 +38,27 @@ _ATOMS = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot")
 """how MP4 and QuickTime files begin, after four bytes of length"""
 _STARTS = (b"\x1a\x45\xdf\xa3", b"\0\0\x01\xba", b"\0\0\x01\xb3")
 """Matroska and WebM; MPEG with sound and without"""
+_STILL = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1", b"avif", b"avis", b"crx ")
+"""what follows `ftyp` in photos (HEIC, AVIF, camera raw), which come in the container of MP4"""
+
+
+class Frame(NamedTuple):
+    """One picture of a video."""
+
+    number: int
+    """from 0"""
+    seconds: float
+    """when it is shown, as the file says; not every file counts upwards"""
+    photo: Photo
+
+
+class Promised(NamedTuple):
+    """What a video says of its length."""
+
+    frames: int
+    """0 if it does not say"""
+    rate: float
+    """frames per second; 0 if it does not say"""
 
 
 def choose(yaw: Float[np.ndarray, " N"], wanted: Sequence[float] = WANTED, rank: int = 0) -> Int[np.ndarray, " W"]:
@@ -61,8 +86,7 @@ def pictures(source: Path, *, every: int = 1, most: int = 10_000) -> Iterator[Ph
     if every < 1 or most < 1:
         raise ValueError(f"every is {every} and most is {most}; both are at least 1")
     if not source.is_dir():
-        _must_be_a_video(source)
-        yield from _frames(source, every, most)
+        yield from (frame.photo for frame in islice(frames(source, range(0, sys.maxsize, every)), most))
         return
     for path in image.gather(source)[::every][:most]:
         yield image.read(path)
@@ -79,6 +103,56 @@ def evenly(source: Path, count: int) -> Iterator[Photo]:
     yield from pictures(source, every=max(1, total // count), most=count)
 
 
+def is_video(path: Path) -> bool:
+    """Whether a file begins as a video of a kind that is read; False for folders, pipes and what cannot be opened."""
+    try:
+        if not path.is_file():
+            return False
+        with path.open("rb") as file:
+            return _begins_as_video(file.read(16))
+    except (OSError, ValueError):  # ValueError: a path with a null byte in it
+        return False
+
+
+def promised(path: Path) -> Promised:
+    """What the header of a video says of its length; files that broke off promise too many frames.
+
+    Raises BadPhoto for what is not a video that can be decoded, or is too large; nothing is decoded.
+    """
+    with _opened(path) as video:
+        rate = video.get(cv2.CAP_PROP_FPS)
+        return Promised(max(0, int(video.get(cv2.CAP_PROP_FRAME_COUNT))), rate if 0 < rate < 1e4 else 0.0)
+
+
+def frames(path: Path, wanted: Container[int] = range(sys.maxsize)) -> Iterator[Frame]:
+    """The frames of a video whose numbers are wanted, upright, one at a time. Only these are converted to RGB.
+
+    A video that breaks off gives the frames before the break. Raises BadPhoto, naming the file, for what is not a
+    video, is too large, or has no frame that can be decoded.
+    """
+    with _opened(path) as video:
+        number = -1
+        while video.grab():
+            number += 1
+            if number not in wanted:
+                continue
+            whole, pixels = video.retrieve()
+            if not whole:
+                number -= 1
+                break
+            seconds = video.get(cv2.CAP_PROP_POS_MSEC) / 1000
+            photo = Photo(np.ascontiguousarray(pixels[..., ::-1]), f"{path} frame {number}")  # OpenCV's are BGR
+            yield Frame(number, seconds, photo)
+    if number < 0:
+        raise BadPhoto(f"{path} has no frame that can be decoded; convert it to H.264")
+
+
+def _begins_as_video(start: bytes) -> bool:
+    riff = start[:4] == b"RIFF" and start[8:12] == b"AVI "
+    iso = start[4:8] in _ATOMS and not (start[4:8] == b"ftyp" and start[8:12] in _STILL)
+    return riff or iso or start.startswith(_STARTS)
+
+
 def _must_be_a_video(path: Path) -> None:
     try:
         if not path.is_file():
@@ -90,12 +164,14 @@ def _must_be_a_video(path: Path) -> None:
         raise BadPhoto(f"{path} cannot be read ({error}): check the path and its permissions") from None
     if size > LARGEST_VIDEO:
         raise BadPhoto(f"{path} has {size / 1e9:.1f} GB; a video has at most {LARGEST_VIDEO / 1e9:.0f} GB: cut it")
-    riff = start[:4] == b"RIFF" and start[8:12] == b"AVI "
-    if not (riff or start[4:8] in _ATOMS or start.startswith(_STARTS)):
+    if not _begins_as_video(start):
         raise BadPhoto(f"{path} is not a video of a kind that is read ({_KINDS}); give a folder of photos, or a video")
 
 
-def _frames(path: Path, every: int, most: int) -> Iterator[Photo]:
+@contextmanager
+def _opened(path: Path) -> Iterator[cv2.VideoCapture]:
+    """The decoder, its header read and its sizes judged."""
+    _must_be_a_video(path)
     # an absolute path: FFmpeg takes "http:..." and "concat:..." for addresses
     video = cv2.VideoCapture(str(path.resolve()), cv2.CAP_FFMPEG)
     try:
@@ -107,16 +183,6 @@ def _frames(path: Path, every: int, most: int) -> Iterator[Photo]:
                 f"{path} has frames of {width}×{height}; at most {LARGEST_FRAME / 1e6:.0f} million pixels are read: "
                 "scale it down"
             )
-        number = given = 0
-        while given < most and video.grab():
-            if number % every == 0:
-                whole, frame = video.retrieve()
-                if not whole:
-                    break
-                yield Photo(np.ascontiguousarray(frame[..., ::-1]), f"{path} frame {number}")  # OpenCV's are BGR
-                given += 1
-            number += 1
-        if not given:
-            raise BadPhoto(f"{path} has no frame that can be decoded; convert it to H.264")
+        yield video
     finally:
         video.release()
