@@ -518,10 +518,10 @@ def test_a_missing_optional_package_names_the_extra(run, monkeypatch):
     assert "pip install 'sameface[evaluate]'" in err
 
 
-def test_the_installed_command_works(folder):
-    command = Path(sys.executable).parent / "sameface"
+@pytest.mark.parametrize("command", [[Path(sys.executable).parent / "sameface"], [sys.executable, "-m", "sameface"]])
+def test_the_installed_command_works(folder, command):
     done = subprocess.run(
-        [command, "reconstruct", "anna.png", "missing.jpg", "--out", "out", "--write", "npz"],
+        [*command, "reconstruct", "anna.png", "missing.jpg", "--out", "out", "--write", "npz"],
         capture_output=True, text=True, env=os.environ | {"PYTHONWARNINGS": "error"},
     )  # fmt: skip
     assert done.returncode == 3, done.stderr

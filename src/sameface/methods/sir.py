@@ -24,8 +24,8 @@ Differs from the paper:
     model's orthogonal modes, so that condition 3 of the paper (an orthonormal basis) holds for the whole mesh.
  2. The paper gives no weights, rates, scale or margin; ours. Blendshape weights count as 0.2 each in ε_exp.
  3. One data set gives both kinds: S_recon are all its photos, S_id those with persons. Every photo has landmarks (they
-    place the crop), so in the first part of the run all photos drawn are S_recon. `landmarks_for_all` lets S_id use
-    them later too.
+    place the crop), so in the first part of the run whatever is drawn, by eq. 22 there too, counts as S_recon.
+    `landmarks_for_all` lets S_id use them later too.
  4. VGG-16 becomes two frozen stages of a small network of ours that ship with the package, or the trunk of any trained
     run (`encoder`). ℓ² is a mean over the channels, as in the code of Wu et al.
  5. The rendered part is the model's region "face", drawn at `picture` px; Ω is where it is seen. The render is pasted
