@@ -2,6 +2,8 @@
 
 import csv
 import json
+import re
+import shutil
 from itertools import islice
 from pathlib import Path
 
@@ -35,6 +37,7 @@ from sameface.video import (
 from sameface.views import Promised, frames
 from test_mesh_io import glb_parts
 
+PAGE = Path(__file__).parent.parent / "docs" / "video.md"
 RATE, COUNT, SIZE = 30.0, 45, (320, 300)
 HIDDEN = (20, 21)
 """frames of the clip without a face"""
@@ -407,6 +410,14 @@ def test_a_clip_on_the_command_line(clip, tmp_path, capsys):
     views = json.loads((out / "result.json").read_text())["views"]
     numbers = {int(view["photo"].rsplit(" ", 1)[1]) for view in views}
     assert {name for name in names if name.endswith(".png")} == {f"clip.mp4 frame {k}-overlay.png" for k in numbers}
+
+
+def test_the_code_of_the_page_runs(clip, tmp_path, monkeypatch):
+    (code,) = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(), re.DOTALL | re.MULTILINE)
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(clip, "clip.mp4")
+    exec(compile(code, PAGE.name, "exec"), {})
+    assert {path.name for path in tmp_path.iterdir()} == {"clip.mp4", "neutral.obj", "frames.csv"}
 
 
 def test_clips_that_cannot_be_used_are_one_and_wrong_usage_is_two(clip, tmp_path, capsys):
