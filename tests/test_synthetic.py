@@ -15,7 +15,7 @@ from sameface.errors import BadData, BadModel, BadOutput
 from sameface.labels import in_photo
 from sameface.synthetic import Head, People, Picture, View, draw, look_at, prepare, render
 from sameface.synthetic_files import folder_of, person, write
-from sameface.synthetic_look import Skin, background, extras, load_skin
+from sameface.synthetic_look import Skin, background, extras, haircut, load_skin
 
 SIZE = 64
 
@@ -73,7 +73,7 @@ def test_other_models_get_coefficients_one_by_one_and_no_hair(tiny_model, plain_
     model = replace(tiny_model, expression_range=(-3.0, 3.0))
     one = prepare(draw(model, plain_skin, 1, np.random.default_rng(0)), 0)
     assert one.extra is None
-    assert extras(model, np.random.default_rng(0)) is None
+    assert extras(model, haircut(np.random.default_rng(0)), np.random.default_rng(0)) is None
     view = look_at(one, np.random.default_rng(0), 24)
     assert (view.expression != 0).all()
     picture = render(one, view, camera_noise=False)

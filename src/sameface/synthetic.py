@@ -26,7 +26,7 @@ from sameface.augment import augmented
 from sameface.camera import Perspective
 from sameface.geometry import rotation_from_axis_angle, rotation_from_euler
 from sameface.morphable import MorphableModel
-from sameface.synthetic_look import GAMMA, Extras, Skin, atlas, background, extras, fitted
+from sameface.synthetic_look import GAMMA, Extras, Skin, atlas, background, extras, fitted, haircut
 
 __all__ = ["Head", "People", "Picture", "View", "draw", "look_at", "prepare", "render"]
 
@@ -41,6 +41,9 @@ FINE = 2
 LEAST_DEPTH = 60.0
 """mm: nothing of a person is nearer to the camera"""
 SKIN_SHINE = 0.035
+EYE_SHINE = 0.28
+"""of the reflection of the brightest direction in an eye, as a part of the light's first coefficient"""
+LUMINANCE = np.array([0.2126, 0.7152, 0.0722])
 TOGETHER = (
     ("mouthSmileLeft", "mouthSmileRight", "cheekSquintLeft", "cheekSquintRight"),
     ("mouthSmileLeft", "mouthSmileRight", "jawOpen", "mouthUpperUpLeft", "mouthUpperUpRight"),
@@ -144,11 +147,12 @@ def _normal(rng: np.random.Generator, *shape: int) -> np.ndarray:
 def prepare(people: People, index: int) -> Head:
     """One person's texture and mesh."""
     rng, model = np.random.default_rng(int(people.appearance[index])), people.model
-    texture = atlas(model, people.skin, people.albedo[index], rng)
+    hair = haircut(rng)
+    texture = atlas(model, people.skin, people.albedo[index], hair, rng)
     strip = 1 - texture.shape[2] / texture.shape[1]
     assert model.uv is not None
     uv, faces = model.uv * [1, 1 - strip] + [0, strip], model.faces
-    extra = extras(model, rng)
+    extra = extras(model, hair, rng)
     if extra is not None:
         skinned = extra.uv[:, :1] < 0
         own = np.abs(extra.uv)
@@ -168,10 +172,10 @@ def look_at(head: Head, rng: np.random.Generator, size: int = 160) -> View:
     light = lights[rng.integers(len(lights))].copy()
     if rng.random() < 0.5:
         light[[3, 4, 7]] *= -1  # x, xy, xz: the light from the other side
-    light = light * np.exp(rng.normal(0, [0.12, 0.02, 0.05])[[0, 0, 0]] + rng.normal(0, 0.04, 3))
+    light = _balanced(light, rng) * np.exp(rng.normal(0, 0.12))
     lamps = int(rng.choice(3, p=[0.5, 0.35, 0.15]))
     around = camera.translation + np.array([500.0, 400.0, 350.0]) * rng.normal(size=(lamps, 3)) + [0, -250, -550]
-    warm = np.clip(np.array([1.0, 0.9, 0.75]) + rng.normal(0, 0.12, (lamps, 3)), 0.2, 1.3)
+    warm = np.clip(np.array([1.0, 0.9, 0.75]) + rng.normal(0, 0.05, (lamps, 3)), 0.2, 1.3)
     distance = np.linalg.norm(around - camera.translation, axis=1, keepdims=True) / 1000
     return View(
         expression=expression,
@@ -181,6 +185,17 @@ def look_at(head: Head, rng: np.random.Generator, size: int = 160) -> View:
         lamp_colours=(warm * rng.uniform(0.1, 0.7, (lamps, 1)) * distance**2).astype(np.float32),
         seed=int(rng.integers(2**32)),
     )
+
+
+def _balanced(light: Float[np.ndarray, "9 3"], rng: np.random.Generator) -> Float[np.ndarray, "9 3"]:
+    """A light with the colour that a camera's white balance leaves: some warmth, hardly any green or magenta.
+
+    Fitted lights hold the photo's light as far as it is no skin, which nobody can tell apart; a fifth of it is kept.
+    """
+    grey = (light @ LUMINANCE)[:, None]
+    light = grey + 0.2 * (light - grey)
+    warmth, green = rng.normal(0.04, 0.09), rng.normal(0, 0.025)
+    return light * np.exp([warmth, green, -warmth])
 
 
 def _expression(model: MorphableModel, rng: np.random.Generator) -> Float[np.ndarray, " E"]:
@@ -259,7 +274,7 @@ def render(
     screen = torch.from_numpy(view.camera.project(points).astype(np.float32))[None]
     faces = torch.from_numpy(head.faces)
     normals = renderer.vertex_normals(seen, faces)
-    marked = (torch.arange(len(points)) < head.people.model.n_vertices).float()[None, :, None]
+    marked = _marked(head.people.model, len(points))[None, :, None]
     values = torch.cat([normals, head.uv[None], marked, seen], 2)
     colour, cover = _coloured(head, view, values, screen, seen, faces)
     behind = background(size, rng, photo)
@@ -280,6 +295,14 @@ def render(
     visible = _visible(head, view.camera, landmarks, normals[0].numpy(), depth)
     flat = view.camera.project(landmarks).astype(np.float32)
     return Picture(image, depth, normal, albedo, maps[0, 5].numpy() > 0.5, flat, visible)
+
+
+def _marked(model: MorphableModel, vertices: int) -> Float[torch.Tensor, " V"]:
+    """2 on eyes, 1 on the rest of the morphable model, 0 on hair and body."""
+    out = (torch.arange(vertices) < model.n_vertices).float()
+    if "eyeballs" in model.regions:
+        out[: model.n_vertices] += torch.from_numpy(model.regions["eyeballs"]).float()
+    return out
 
 
 def _coloured(
@@ -305,7 +328,12 @@ def _coloured(
         half = torch.nn.functional.normalize(lamps[:, :, None] - position[:, None], dim=3)
         half = torch.nn.functional.normalize(half - torch.nn.functional.normalize(position, dim=2)[:, None], dim=3)
         shine = ((half * normal[:, None]).sum(3).clamp_min(0) ** 24).transpose(1, 2) @ strength
-        colour = colour + SKIN_SHINE * flat[None, :, 5:6] * shine
+        colour = colour + SKIN_SHINE * flat[None, :, 5:6].clamp_max(1) * shine
+    grey = light[0] @ torch.from_numpy(LUMINANCE.astype(np.float32))
+    sun = torch.nn.functional.normalize(grey[[3, 1, 2]] + torch.tensor([0.0, -0.3, -0.6]) * grey[0].abs(), dim=0)
+    half = torch.nn.functional.normalize(sun - torch.nn.functional.normalize(position, dim=2), dim=2)
+    glint = (half * normal).sum(2, keepdim=True).clamp_min(0) ** 150 * (flat[None, :, 5:6] - 1).clamp_min(0)
+    colour = colour + EYE_SHINE * glint * light[:, :1].clamp_min(0)
     image = torch.zeros(size * FINE * size * FINE, 4)
     image[fragments.pixel] = torch.cat([colour[0].clamp(0, 4), torch.ones(len(flat), 1)], 1)
     small = (

@@ -33,7 +33,7 @@ from sameface.synthetic_look import load_skin
 
 __all__ = ["ABOUT", "DEPTH_UNIT", "TRUTH", "VERSION", "folder_of", "person", "write"]
 
-VERSION = 1
+VERSION = 2
 """of what is drawn from a seed"""
 ABOUT, DEPTH_UNIT = "about.json", 0.1
 LAMPS = 2

@@ -21,7 +21,7 @@ from sameface.errors import BadModel
 from sameface.morphable import MorphableModel
 from sameface.raster import interpolate, rasterise
 
-__all__ = ["Extras", "Skin", "atlas", "background", "extras", "fitted", "load_skin"]
+__all__ = ["Extras", "Haircut", "Skin", "atlas", "background", "extras", "fitted", "haircut", "load_skin"]
 
 GAMMA = 2.2
 """albedo = (mean + Σ modes)^GAMMA"""
@@ -37,14 +37,53 @@ IRIS = np.array([
 ])  # fmt: skip
 IRIS_RADIUS, PUPIL_RADIUS = 6.0, (1.6, 2.8)
 """mm"""
-LATITUDES, LONGITUDES = 32, 56
+LATITUDES, LONGITUDES = 40, 72
 SKULL = np.array([0.0, 48.0, -55.0])
 """middle of the average skull, mm"""
 HAIRLINE = {
-    "short": ((0, 25, 48, 70, 84, 96, 122, 135, 180), (92, 90, 72, 48, 30, 54, 46, -5, -30)),
-    "full": ((0, 25, 48, 70, 84, 96, 122, 135, 180), (90, 86, 66, 40, 15, 5, 0, -30, -40)),
+    "short": ((0, 25, 48, 70, 84, 96, 122, 135, 180), (112, 110, 98, 62, 36, 54, 46, -5, -30)),
+    "full": ((0, 25, 48, 70, 84, 96, 122, 135, 180), (112, 109, 92, 52, 18, 5, 0, -30, -40)),
 }
 """degrees from the front, and mm above the origin where hair begins there"""
+ROOT = 4.0
+"""mm above the hairline where painted hair becomes a shape of its own"""
+
+
+class Haircut(NamedTuple):
+    """How somebody wears their hair."""
+
+    style: str
+    """shaved, short, full or long"""
+    lift: float
+    """mm above the skull"""
+    line: Float[np.ndarray, "2 K"]
+    """see HAIRLINE"""
+    parting: float
+    """how much lower the fringe hangs on one side, mm per mm"""
+    density: float
+    """0: skin, 1: hair"""
+
+    def above(self, points: Float[np.ndarray, "*N 3"]) -> Float[np.ndarray, "*N"]:
+        """How far points of the average head are above the hairline, mm."""
+        x, y, z = np.moveaxis(points - SKULL, -1, 0)
+        around = np.abs(np.degrees(np.arctan2(x, z)))
+        return y + SKULL[1] - np.interp(around, *self.line) + self.parting * np.clip(x, -45, 45) * (around < 60)
+
+
+def haircut(rng: np.random.Generator) -> Haircut:
+    """Somebody's hair: shaved off or bald, short, full, or long; with a fringe or without."""
+    style = str(rng.choice(["shaved", "short", "full", "long"], p=[0.10, 0.40, 0.22, 0.28]))
+    line = np.array(HAIRLINE["short" if style in ("short", "shaved") else "full"], float)
+    line[1] += rng.normal(0, 2, line.shape[1])
+    line[1, :3] += rng.uniform(-12, 8) - (rng.uniform(12, 26) if style != "shaved" and rng.random() < 0.3 else 0)
+    line[1, 2:4] += rng.uniform(-4, 10)
+    return Haircut(
+        style=style,
+        lift={"shaved": -2.0, "short": 5.0, "full": 12.0, "long": 9.0}[style] + rng.uniform(0, 5),
+        line=line,
+        parting=float(rng.choice([-0.25, 0.25])) if rng.random() < 0.3 else 0.0,
+        density=float(rng.uniform(0, 0.6)) if style == "shaved" else 1.0,
+    )
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -104,6 +143,12 @@ class _Painted(NamedTuple):
     charted: np.ndarray
     eyes: np.ndarray
     """mm from the axis of the eye; −1 outside the eyeballs"""
+    lids: np.ndarray
+    """mm above the axis of the eye"""
+    places: np.ndarray
+    """mm: where on the average head"""
+    ears: np.ndarray
+    """1 on ears"""
     sockets: np.ndarray
     """1 in the sockets of the eyes"""
     throat: np.ndarray
@@ -117,11 +162,12 @@ def _painted(model: MorphableModel, side: int) -> _Painted:
     raster = rasterise(np.column_stack([texels, np.zeros(len(texels))]), model.faces, (side, side))
     charted, nothing = raster.face >= 0, np.zeros(model.n_vertices, bool)
     balls, sockets = (model.regions.get(name, nothing) for name in ("eyeballs", "sockets"))
-    axis = np.zeros((model.n_vertices, 1), np.float32)
+    axis, lids = np.zeros((model.n_vertices, 1), np.float32), np.zeros(model.n_vertices, np.float32)
     for mine in (balls & (model.mean[:, 0] > 0), balls & (model.mean[:, 0] <= 0)):
         if mine.any():
             front = model.mean[mine][model.mean[mine, 2].argmax()]
             axis[mine, 0] = np.linalg.norm((model.mean[mine] - front)[:, :2], axis=1)
+            lids[mine] = (model.mean[mine] - front)[:, 1]
     low = model.mean[:, 1] < model.landmarks(model.mean)[33, 1]
 
     def image(values: np.ndarray) -> np.ndarray:
@@ -133,32 +179,63 @@ def _painted(model: MorphableModel, side: int) -> _Painted:
     reach = max(1, side // 48)
     grown = cv2.dilate(eyes, np.ones((2 * reach + 1,) * 2, np.uint8))  # bilinear lookups reach over the border
     eyes = np.where((eyes < 0) & ~charted, grown, eyes)
-    return _Painted(charted, eyes, image(sockets & ~low), image(sockets & low))
+    places = np.stack([image(model.mean[:, k]) for k in range(3)], -1)
+    _, nearest = cv2.distanceTransformWithLabels(
+        (~charted).astype(np.uint8), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
+    )
+    places = places[charted][np.searchsorted(np.unique(nearest[charted]), nearest)]
+    return _Painted(
+        charted, eyes, image(lids), places, image(model.regions.get("ears", nothing)), image(sockets & ~low),
+        image(sockets & low),
+    )  # fmt: skip
 
 
 def atlas(
-    model: MorphableModel, skin: Skin, coefficients: Float[np.ndarray, " A"], rng: np.random.Generator
+    model: MorphableModel, skin: Skin, coefficients: Float[np.ndarray, " A"], hair: Haircut, rng: np.random.Generator
 ) -> Float[np.ndarray, "3 H T"]:
-    """A person's texture, linear RGB: skin, eyes and mouth above, hair (left) and cloth (right) below."""
+    """A person's texture, linear RGB: skin, eyes, mouth, roots of hair above, hair (left) and cloth (right) below."""
     face = skin.albedo(coefficients, rng)
     side, painted = len(face), _painted(model, len(face))
     tone = float(skin.albedo(coefficients).mean())
+    strip = int(side * STRIP)
+    own = _hair(rng, strip, side // 2, tone)
+    if "neck" in model.regions:
+        face, own = _dressed(face, own, painted, hair, rng)
     face *= 1 - 0.55 * painted.sockets[..., None] * np.array([0.7, 1.0, 1.0], np.float32)
     throat = painted.throat[..., None]
     face = face * (1 - throat) + throat * np.array([0.045, 0.012, 0.010], np.float32)
     eye = painted.eyes
-    iris = IRIS[rng.choice(len(IRIS), p=[0.35, 0.3, 0.15, 0.1, 0.1] if tone > 0.12 else [0.4, 0.6, 0, 0, 0])]
+    iris = IRIS[rng.choice(len(IRIS), p=[0.35, 0.3, 0.15, 0.1, 0.1] if tone > 0.2 else [0.4, 0.6, 0, 0, 0])]
     iris = iris * np.exp(rng.normal(0, 0.15, 3))
     pupil = rng.uniform(*PUPIL_RADIUS)
-    white = np.array([0.56, 0.50, 0.47]) * rng.uniform(0.75, 1.0) * (1 - 0.5 * np.clip((eye[..., None] - 7) / 6, 0, 1))
+    white = np.array([0.50, 0.45, 0.42]) * rng.uniform(0.75, 1.0) * (1 - 0.6 * np.clip((eye[..., None] - 6) / 6, 0, 1))
     inside = np.clip((IRIS_RADIUS - eye) / 0.8, 0, 1)[..., None]
     rim = np.clip(1.15 - 0.6 * (eye / IRIS_RADIUS) ** 4, 0.3, 1)[..., None]
     ball = white + inside * (iris * rim - white)
     ball = ball + np.clip((pupil - eye) / 0.8, 0, 1)[..., None] * (0.004 - ball)
+    ball = ball * (1 - 0.6 * np.clip((painted.lids[..., None] - 1.5) / 5, 0, 1))  # the shadow of the upper lid
     face = np.where(eye[..., None] >= 0, ball, face)
-    strip = int(side * STRIP)
-    below = np.concatenate([_hair(rng, strip, side // 2, tone), _cloth(rng, strip, side - side // 2)], axis=1)
+    below = np.concatenate([own, _cloth(rng, strip, side - side // 2)], axis=1)
     return np.concatenate([face, below]).transpose(2, 0, 1).astype(np.float32)
+
+
+def _dressed(
+    face: np.ndarray, own: np.ndarray, painted: _Painted, hair: Haircut, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Skin with roots of hair above the hairline and an even neck, and the hair as dense as it is."""
+    places, side = painted.places, len(face)
+    x, y, z = np.moveaxis(places, -1, 0)
+    cheeks = face[painted.charted & (y > -70) & (y < 15) & (np.abs(x) > 30) & (z > -45)].mean(0)
+    low = 1 / (1 + np.exp((y + 84) / 5))[..., None]
+    face = face * (1 - low) + low * 0.72 * cheeks
+    scalp = 0.85 * cheeks
+    own = scalp + hair.density * (own - scalp)
+    roots = cv2.resize(own.astype(np.float32), (side, side), interpolation=cv2.INTER_AREA)
+    strands = cv2.resize(rng.normal(size=(side // 8, side)).astype(np.float32), (side, side))
+    soft = 2.0 if hair.density == 1 else 5.0
+    amount = 1 / (1 + np.exp(-(hair.above(places) + 3 * strands) / soft))
+    amount = (amount * (1 - painted.ears))[..., None]
+    return (face + amount * (roots - face)).astype(np.float32), own
 
 
 def _hair(rng: np.random.Generator, height: int, width: int, tone: float) -> np.ndarray:
@@ -195,21 +272,15 @@ class Extras(NamedTuple):
     """in the strip: u < ½ hair, u > ½ cloth; v from 0 (bottom) to 1; a negative u: the skin's texel at (−u, v)"""
 
 
-def extras(model: MorphableModel, rng: np.random.Generator) -> Extras | None:
+def extras(model: MorphableModel, hair: Haircut, rng: np.random.Generator) -> Extras | None:
     """Hair, the back of the head, neck and shoulders of somebody; None for models without a neck to hide."""
     if not {"skin", "neck", "ears"} <= model.regions.keys():
         return None
-    style = str(rng.choice(["bald", "short", "full", "long"], p=[0.08, 0.40, 0.24, 0.28]))
-    lift = {"bald": -3.0, "short": 6.0, "full": 13.0, "long": 10.0}[style] + rng.uniform(0, 5)
-    parts = [_body(rng)]
-    dome = _scalp(style, lift, rng)
-    if style == "bald":
-        dome = dome._replace(uv=np.tile([-0.5, 0.93], (len(dome.uv), 1)))
-    parts.append(dome)
-    if style == "long":
+    parts = [_body(rng), _scalp(hair, rng)]
+    if hair.style == "long":
         length = rng.uniform(80, 170)
         centre = np.array([0.0, 60 - length, -100 + rng.uniform(-5, 15)])
-        parts.append(_ellipsoid(centre, np.array([86 + lift, length + 55, 62]), rng, 0.05))
+        parts.append(_ellipsoid(centre, np.array([86 + hair.lift, length + 55, 62]), rng, 0.05))
     counts = np.cumsum([0] + [len(p.vertices) for p in parts[:-1]])
     return Extras(
         np.concatenate([p.vertices for p in parts]).astype(np.float32),
@@ -233,8 +304,7 @@ def _ellipsoid(centre: np.ndarray, radii: np.ndarray, rng: np.random.Generator, 
     wave = cv2.resize(
         np.hstack([small, small[:, :1]]).astype(np.float32), (LONGITUDES, LATITUDES), interpolation=cv2.INTER_CUBIC
     )
-    fine = rng.normal(size=t.shape) * 0.35
-    r = 1 + rough * (wave + fine)
+    r = 1 + rough * wave
     direction = np.stack([np.sin(t) * np.sin(p), np.cos(t), np.sin(t) * np.cos(p)], -1)
     vertices = centre + radii * direction * r[..., None]
     fold = np.abs(((p / (2 * np.pi) * 2) % 2) - 1)  # there and back, so that the texture has no seam
@@ -242,18 +312,16 @@ def _ellipsoid(centre: np.ndarray, radii: np.ndarray, rng: np.random.Generator, 
     return Extras(vertices.reshape(-1, 3), _grid(LATITUDES, LONGITUDES), uv.reshape(-1, 2))
 
 
-def _scalp(style: str, lift: float, rng: np.random.Generator) -> Extras:
-    """An ellipsoid around the skull, deeper behind than before, that dives under the skin below the hairline."""
-    shell = _ellipsoid(np.zeros(3), np.array([84 + lift, 86 + lift, 72 + lift]), rng, 0.0 if style == "bald" else 0.025)
+def _scalp(hair: Haircut, rng: np.random.Generator) -> Extras:
+    """An ellipsoid around the skull, deeper behind than before, that comes out of the skin above the hairline."""
+    lift = hair.lift
+    shell = _ellipsoid(
+        np.zeros(3), np.array([79 + lift, 86 + lift, 71 + lift]), rng, 0.0 if hair.style == "shaved" else 0.018
+    )
     vertices = shell.vertices.copy()
-    vertices[:, 2] *= np.where(vertices[:, 2] < 0, (113 + lift) / (72 + lift), 1)
-    around = np.abs(np.degrees(np.arctan2(vertices[:, 0], vertices[:, 2])))
-    line = np.array(HAIRLINE["short" if style == "short" else "full"], float)
-    line[1] += rng.normal(0, 3, line.shape[1]) + rng.uniform(-14, 6) * (np.arange(line.shape[1]) < 3)
-    height = vertices[:, 1] + SKULL[1] - np.interp(around, *line) + rng.normal(0, 2.5, len(vertices))
-    if rng.random() < 0.4:  # a parting: the fringe hangs lower on one side
-        height += rng.choice([-1, 1]) * np.clip(vertices[:, 0], -45, 45) * 0.3 * (around < 60)
-    vertices *= (0.5 + 0.5 / (1 + np.exp(-height / 3.0)))[:, None]
+    vertices[:, 2] *= np.where(vertices[:, 2] < 0, (113 + lift) / (71 + lift), 1)
+    height = hair.above(vertices + SKULL) - ROOT
+    vertices *= (0.6 + 0.4 / (1 + np.exp(-height / 4.0)))[:, None]
     return shell._replace(vertices=vertices + SKULL)
 
 
@@ -264,7 +332,7 @@ def _body(rng: np.random.Generator) -> Extras:
         [-128, 61, 46, -87], [-134, 76, 52, -88], [-142, 112, 60, -90], [-152, 146, 68, -92], [-170, 176, 80, -94],
         [-200, 192, 90, -95], [-280, 200, 95, -95],
     ], float)  # fmt: skip
-    rings[4:, 0] += rng.uniform(-4, 3)
+    rings[4:, 0] += rng.uniform(-2, 8)
     rings[6:, 1] *= rng.uniform(0.85, 1.08)
     columns = 40
     turn = np.arange(columns) * 2 * np.pi / columns
@@ -276,7 +344,7 @@ def _body(rng: np.random.Generator) -> Extras:
     uv = np.stack(
         [0.51 + 0.48 * np.abs(((turn / np.pi) % 2) - 1) + 0 * y, np.clip((y + 290) / 300, 0, 1) + 0 * turn], -1
     )
-    uv[:4] = [-0.5, 0.16]  # skin of the throat
+    uv[:4] = [-0.5, 0.13]  # skin of the throat
     return Extras(vertices.reshape(-1, 3), _grid(len(rings), columns), uv.reshape(-1, 2))
 
 
@@ -301,17 +369,17 @@ def background(
         y, x = (int(rng.integers(0, n - side + 1)) for n in photo.shape[:2])
         part = cv2.resize(photo[y : y + side, x : x + side], (size, size), interpolation=cv2.INTER_AREA)
         return part.astype(np.float32)
-    base = np.clip(rng.uniform(20, 235) + rng.normal(0, 22, 3), 0, 255)
-    corners = np.clip(base + rng.normal(0, 30, (2, 2, 1)) + rng.normal(0, 10, (2, 2, 3)), 0, 255).astype(np.float32)
+    base = np.clip(rng.uniform(20, 235) + rng.normal(0, 9, 3), 0, 255)
+    corners = np.clip(base + rng.normal(0, 30, (2, 2, 1)) + rng.normal(0, 4, (2, 2, 3)), 0, 255).astype(np.float32)
     out = cv2.resize(corners, (size, size), interpolation=cv2.INTER_LINEAR)
     kind = rng.random()
     if kind < 0.75:
         for cells in (3, 7, 17):
-            noise = rng.normal(0, rng.uniform(2, 22), (cells, cells, 1)) + rng.normal(0, 6, (cells, cells, 3))
+            noise = rng.normal(0, rng.uniform(2, 22), (cells, cells, 1)) + rng.normal(0, 2.5, (cells, cells, 3))
             out = out + cv2.resize(noise.astype(np.float32), (size, size), interpolation=cv2.INTER_CUBIC)
     if kind < 0.45:
         for _ in range(int(rng.integers(2, 9))):
-            colour = np.clip(base + rng.normal(0, 60, 3), 0, 255).tolist()
+            colour = np.clip(base + rng.normal(0, 45) + rng.normal(0, 20, 3), 0, 255).tolist()
             a, b = rng.integers(-size // 4, size * 5 // 4, (2, 2)).tolist()
             if rng.random() < 0.6:
                 cv2.rectangle(out, a, b, colour, -1)
