@@ -7,14 +7,13 @@ import numpy as np
 import pytest
 import torch
 
-from sameface import appearance, geometry, render
+from sameface import appearance, render
 from sameface.appearance import (
     AlbedoDecoder,
     ConfidenceNet,
     Painter,
     placed,
     resized,
-    rotation_from_quaternion,
     trunk,
 )
 from sameface.errors import AssetMissing, BadModel
@@ -108,17 +107,6 @@ def test_points_are_placed_in_crop_units():
     points = torch.tensor([[[10.0, 20.0, 30.0]]])
     at = placed(points, FRONTAL, torch.tensor([0.01]), torch.tensor([[0.1, 0.2]]))
     torch.testing.assert_close(at, torch.tensor([[[0.2, 0.0, -0.3]]]))
-
-
-def test_quaternions_turn_like_rotation_vectors():
-    torch.manual_seed(0)
-    vector = torch.randn(5, 3, dtype=torch.float64)
-    angle = vector.norm(dim=1, keepdim=True)
-    quaternion = torch.cat([(angle / 2).cos(), (angle / 2).sin() * vector / angle], 1)
-    expected = geometry.rotation_from_axis_angle(vector) * torch.tensor([1.0, -1.0, -1.0], dtype=torch.float64)
-    torch.testing.assert_close(rotation_from_quaternion(3 * quaternion), expected)
-    torch.testing.assert_close(rotation_from_quaternion(torch.tensor([[2.0, 0, 0, 0]])), FRONTAL)
-    torch.autograd.gradcheck(rotation_from_quaternion, (quaternion.requires_grad_(),))
 
 
 def test_albedo_begins_as_the_mean_and_has_the_papers_size():

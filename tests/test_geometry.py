@@ -16,6 +16,7 @@ from sameface.geometry import (
     rotation_from_6d,
     rotation_from_axis_angle,
     rotation_from_euler,
+    rotation_from_quaternion,
     similarity_2d,
     vertex_normals,
 )
@@ -154,6 +155,24 @@ def test_six_numbers_make_a_rotation_and_its_rows_come_back(seed):
 def test_six_numbers_have_a_gradient():
     vector = torch.tensor([1.0, 0.2, 0, 0.1, -1, 0.3], dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(rotation_from_6d, vector)
+
+
+@given(seed=seeds)
+def test_a_quaternion_is_scipys_rotation_whatever_its_sign_and_length(seed):
+    q = np.random.default_rng(seed).normal(size=(5, 4))
+    expected = Rotation.from_quat(q, scalar_first=True).as_matrix()
+    for factor in (1, -1, 7):
+        np.testing.assert_allclose(rotation_from_quaternion(factor * q), expected, atol=1e-6)
+        np.testing.assert_allclose(rotation_from_quaternion(torch.tensor(factor * q)).numpy(), expected, atol=1e-6)
+
+
+def test_a_quaternion_has_a_gradient_even_where_it_vanishes():
+    q = torch.tensor([0.9, 0.1, -0.3, 0.2], dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(rotation_from_quaternion, q)
+    nothing = torch.zeros(4, requires_grad=True)
+    rotation_from_quaternion(nothing).sum().backward()
+    assert nothing.grad is not None
+    assert nothing.grad.isfinite().all()
 
 
 @given(seed=seeds)

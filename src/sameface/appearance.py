@@ -20,10 +20,7 @@ from sameface.errors import AssetMissing, BadModel
 from sameface.morphable import MorphableModel
 from sameface.nets import SphereFace
 
-__all__ = [
-    "AlbedoDecoder", "ConfidenceNet", "Painter", "placed", "resized", "rotation_from_quaternion", "shipped_trunk",
-    "trunk",
-]  # fmt: skip
+__all__ = ["AlbedoDecoder", "ConfidenceNet", "Painter", "placed", "resized", "shipped_trunk", "trunk"]
 
 LEAST_CONFIDENCE = 0.01
 """σ is never less: an 8-bit picture is not known better"""
@@ -87,20 +84,6 @@ def placed(
     """s R x + t: mm → crop units, 0 the middle of the crop; z from the model's origin, away from the viewer."""
     turned = scale[:, None, None] * (points @ rotation.transpose(1, 2))
     return turned + functional.pad(translation, (0, 1))[:, None]
-
-
-def rotation_from_quaternion(quaternion: Float[Tensor, "B 4"]) -> Float[Tensor, "B 3 3"]:
-    """Camera rotation of a head, Q(w, x, y, z) · diag(1, −1, −1), of the quaternion made unit length.
-
-    (1, 0, 0, 0) is a frontal face.
-    """
-    w, x, y, z = functional.normalize(quaternion).unbind(1)
-    rows = [
-        1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y),
-        2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x),
-        2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y),
-    ]  # fmt: skip
-    return torch.stack(rows, 1).unflatten(1, (3, 3)) * quaternion.new_tensor([1.0, -1, -1])
 
 
 def resized(pictures: Float[Tensor, "B C H W"], side: int) -> Float[Tensor, "B C {side} {side}"]:

@@ -14,6 +14,7 @@ __all__ = [
     "rotation_from_6d",
     "rotation_from_axis_angle",
     "rotation_from_euler",
+    "rotation_from_quaternion",
     "similarity_2d",
     "vertex_normals",
 ]  # fmt: skip
@@ -97,6 +98,19 @@ def rotation_from_6d(vector: Float[Array, "*b 6"]) -> Float[Array, "*b 3 3"]:
     second = vector[..., 3:] - (first * vector[..., 3:]).sum(-1)[..., None] * first
     second = unit(second)
     return xp.stack([first, second, xp.linalg.cross(first, second)], -2)
+
+
+def rotation_from_quaternion(q: Float[Array, "*b 4"]) -> Float[Array, "*b 3 3"]:
+    """R(q/|q|) of q = (w, x, y, z); q and −q are one rotation. Near |q| = 0 it is no rotation but stays finite."""
+    xp = namespace(q)
+    unit = q / xp.sqrt((q**2).sum(-1) + 1e-12)[..., None]
+    w, x, y, z = (unit[..., k] for k in range(4))
+    rows = [
+        1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y),
+        2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x),
+        2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y),
+    ]  # fmt: skip
+    return xp.stack(rows, -1).reshape((*q.shape[:-1], 3, 3))
 
 
 def rotation_from_euler(

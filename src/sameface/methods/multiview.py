@@ -51,7 +51,7 @@ from torch.nn import functional
 from sameface import __version__, image
 from sameface.augment import augmented
 from sameface.errors import BadData
-from sameface.geometry import euler_from_rotation
+from sameface.geometry import euler_from_rotation, rotation_from_quaternion
 from sameface.morphable import MorphableModel
 from sameface.morphable.formats import open_or_default
 from sameface.nets import VGG16
@@ -297,17 +297,6 @@ class Method(nn.Module):
 
 
 # ── the camera and the loss ────────────────────────────────────────────────────────────────────────────────
-
-
-def rotation_from_quaternion(q: Float[Tensor, "*b 4"]) -> Float[Tensor, "*b 3 3"]:
-    """R(q/|q|) of q = (w, x, y, z); q and −q are one rotation. Near |q| = 0 it is no rotation but stays finite."""
-    w, x, y, z = (q / (q.square().sum(-1, keepdim=True) + 1e-12).sqrt()).unbind(-1)
-    rows = [
-        1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y),
-        2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x),
-        2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y),
-    ]  # fmt: skip
-    return torch.stack(rows, -1).unflatten(-1, (3, 3))
 
 
 def in_camera(

@@ -48,10 +48,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from sameface import __version__, appearance, image, losses
-from sameface.appearance import placed, resized, rotation_from_quaternion
+from sameface.appearance import placed, resized
 from sameface.augment import augmented, moved
 from sameface.fit import Points
-from sameface.geometry import similarity_2d
+from sameface.geometry import rotation_from_quaternion, similarity_2d
 from sameface.morphable import MorphableModel
 from sameface.morphable.formats import open_or_default
 from sameface.nets import SphereFace
@@ -160,6 +160,8 @@ class Method(nn.Module):
     """mm (RMS) per σ of each identity mode"""
     start: Tensor
     upright: Tensor
+    """the quaternion that turns nothing, and the diagonal of a frontal face's rotation"""
+    frontal: Tensor
     ambient: Tensor
     skin: Tensor
 
@@ -194,6 +196,7 @@ class Method(nn.Module):
             "spread": lengths / np.sqrt(model.n_vertices),
             "start": _start(model),
             "upright": np.array([1.0, 0, 0, 0]),
+            "frontal": np.array([1.0, -1, -1]),
             "ambient": np.eye(9, 1) * np.sqrt(4 * np.pi) * np.ones((9, 3)),
             "skin": np.array(SKIN)[:, None, None],
         }
@@ -216,8 +219,8 @@ class Method(nn.Module):
         raw, camera, light = code["rest"].float().split((self.model.n_expression, CAMERA, LIGHT), 1)
         identity = code["identity"].float()
         expression = torch.sigmoid(raw - 2.5) if self.model.expression_range == (0.0, 1.0) else raw
-        rotation, scale = rotation_from_quaternion(camera[:, :4] + self.upright), 0.1 * camera[:, 4] + self.start[0]
-        scale, translation = scale.exp(), 0.1 * camera[:, 5:] + self.start[1:]
+        rotation = rotation_from_quaternion(camera[:, :4] + self.upright) * self.frontal
+        scale, translation = (0.1 * camera[:, 4] + self.start[0]).exp(), 0.1 * camera[:, 5:] + self.start[1:]
         coefficients = torch.cat([identity, expression], 1)
         points = self.landmark_mean + torch.einsum("lck,bk->blc", self.landmark_modes, coefficients)
         return {
