@@ -152,24 +152,25 @@ class Method(nn.Module):
             raise ValueError(f"variant {self.config.variant!r} takes images {wanted}, not {tuple(images.shape)}")
         crops = images.flatten(0, 1) if several else images
         maps = self.encoder((crops.contiguous(memory_format=torch.channels_last) - 0.5) * 4.0)
-        seen = maps.mean((2, 3)) if self.config.variant == "shape" else maps.flatten(1)
-        said = {name: head(seen) for name, head in self.heads.items()}
-        if several:
-            merged = said.pop("identity", seen).unflatten(0, (-1, VIEWS))
-            identity = self.merge(merged.sum(1) if self.config.variant == "add" else merged.flatten(1))
-        else:
-            identity = said.pop("identity")
+        seen = (maps.mean((2, 3)) if self.config.variant == "shape" else maps.flatten(1)).float()
+        with torch.autocast(images.device.type, enabled=False):  # a 256th of a crop, bfloat16's step, is too coarse
+            said = {name: head(seen) for name, head in self.heads.items()}
+            if several:
+                merged = said.pop("identity", seen).unflatten(0, (-1, VIEWS))
+                identity = self.merge(merged.sum(1) if self.config.variant == "add" else merged.flatten(1))
+            else:
+                identity = said.pop("identity")
         pose = self._pose(said) if said else {}
         if several:
             pose = {name: values.unflatten(0, (-1, VIEWS)) for name, values in pose.items()}
-        identity = functional.pad(identity.float(), (0, self.model.n_identity - self.modes))
+        identity = functional.pad(identity, (0, self.model.n_identity - self.modes))
         return {"identity": identity, "neutral": self.shape(identity), **pose}
 
     def _pose(self, said: dict[str, Tensor]) -> dict[str, Tensor]:
-        where = said["translation"].float()
+        where = said["translation"]
         zoom = LARGEST_ZOOM * torch.tanh(where[:, 2] / LARGEST_ZOOM)
         return {
-            "rotation": rotation_from_quaternion(said["rotation"].float()),
+            "rotation": rotation_from_quaternion(said["rotation"]),
             "translation": where[:, :2],
             "scale": self.typical_scale * torch.exp(zoom),
         }
