@@ -343,7 +343,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except (SameFaceError, OSError) as error:
         _leave(str(error), NOTHING)
     except ImportError as error:
-        extra = {"model": "compile", "evaluate": "evaluate", "data": "evaluate"}.get(given[0], "train")
+        extra = {"model": "compile", "evaluate": "evaluate", "data": "evaluate", "bulk": "bulk"}.get(given[0], "train")
         _leave(f"an optional package is missing ({error}): pip install 'sameface[{extra}]'", NOTHING)
     except ValueError as error:
         _leave(str(error), USAGE)
@@ -362,8 +362,10 @@ def _run(given: list[str]) -> int:
         from sameface.cli_model import VERBS
 
         return tyro.extras.subcommand_cli_from_dict(VERBS, args=given[1:], prog="sameface model")
+    from sameface.cli_bulk import bulk
+
     verbs = {
-        "reconstruct": reconstruct, "verify": verify, "evaluate": _evaluate_help, "train": _train_help,
+        "reconstruct": reconstruct, "bulk": bulk, "verify": verify, "evaluate": _evaluate_help, "train": _train_help,
         "export": export, "data": data, "fit-set": _fit_set_help, "synth": synth, "model": _model_help,
         "doctor": doctor,
     }  # fmt: skip
