@@ -15,7 +15,7 @@ from sameface import export, morphable, train
 from sameface.camera import Perspective
 from sameface.errors import BadData
 from sameface.geometry import euler_from_rotation, rotation_from_euler, rotation_from_quaternion
-from sameface.methods import multiview
+from sameface.methods import isoface, multiview
 from sameface.methods.multiview import in_camera, mean_of, project, reprojection
 from sameface.nets import VGG16
 from sameface.train import Loop
@@ -417,3 +417,17 @@ def test_runs_start_from_one_another_and_the_file_of_three_views_agrees(config, 
     assert about["views"] == []
     assert about["camera"]["focal / larger side of the photo, if unknown"] == multiview.FOCAL
     assert about["config"]["morphable"] == "tiny.npz"
+
+
+def test_the_residual_network_begins_with_the_convolutions_of_isoface(tmp_path):
+    torch.manual_seed(0)
+    other, method = isoface.Method(isoface.Config()), multiview.Method(multiview.Config(network="residual"))
+    before = method.heads["rotation"][0].weight.clone()  # pyright: ignore[reportIndexIssue]
+    torch.save({"weights": other.state_dict()}, tmp_path / "best.pt")
+    train._begun(method, str(tmp_path / "best.pt"))
+    images = torch.rand(2, 3, 96, 96)
+    with torch.no_grad():
+        assert torch.equal(method.eval().encoder(images), other.eval().trunk.layers(images))
+    assert torch.equal(method.heads["rotation"][0].weight, before)  # pyright: ignore[reportIndexIssue]
+    with pytest.raises(ValueError, match="size is 100, but the network residual needs a multiple of 16"):
+        multiview.Method(multiview.Config(network="residual", size=100))

@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 
 from torch import Tensor, nn
+from torch.nn import functional
 
-__all__ = ["VGG16", "SphereFace"]
+__all__ = ["VGG16", "SphereFace", "residual"]
 
 
 class _Unit(nn.Module):
@@ -79,3 +80,42 @@ class VGG16(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, inputs, H, W) → (B, widths[-1], H / 2^stages, W / 2^stages)."""
         return self.features(x)
+
+
+def residual(widths: Sequence[int], blocks: Sequence[int]) -> nn.Sequential:
+    """Residual blocks (He et al. 2016) with batch normalisation; the stem halves twice, every stage but the first once:
+    (B, 3, H, W) → (B, widths[-1], H / 2^(stages + 1), W / 2^(stages + 1))."""
+    first = before = widths[0]
+    layers: list[nn.Module] = [_convolution(3, first // 2, 2), _convolution(first // 2, first, 2)]
+    for stage, (width, count) in enumerate(zip(widths, blocks, strict=True)):
+        for k in range(count):
+            layers.append(_Block(before, width, 2 if k == 0 and stage > 0 else 1))
+            before = width
+    return nn.Sequential(*layers)
+
+
+def _convolution(inputs: int, outputs: int, stride: int) -> nn.Module:
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)
+    )
+
+
+class _Block(nn.Module):
+    """Two 3×3 convolutions around a shortcut (He et al. 2016)."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int):
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True),
+            nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False), nn.BatchNorm2d(outputs),
+        )  # fmt: skip
+        nn.init.zeros_(self.body[-1].weight)  # type: ignore[arg-type]
+        same = inputs == outputs and stride == 1
+        self.shortcut = (
+            nn.Identity()
+            if same
+            else nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return functional.relu(self.body(x) + self.shortcut(x))

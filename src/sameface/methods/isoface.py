@@ -36,6 +36,7 @@ from sameface.errors import AssetMissing
 from sameface.fit import Points
 from sameface.geometry import apply_affine, barycentric, rotation_from_6d, vertex_normals
 from sameface.labels import IBUG_MIRRORED
+from sameface.nets import residual
 from sameface.predictor import FIVE, affine_from_landmarks
 
 LANDMARKS = "landmarks"
@@ -263,54 +264,21 @@ def points_likelihood(
 # ── network ────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-class _Block(nn.Module):
-    """Two 3×3 convolutions around a shortcut (He et al. 2016)."""
-
-    def __init__(self, inputs: int, outputs: int, stride: int):
-        super().__init__()
-        self.body = nn.Sequential(
-            nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True),
-            nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False), nn.BatchNorm2d(outputs),
-        )  # fmt: skip
-        nn.init.zeros_(self.body[-1].weight)  # type: ignore[arg-type]
-        same = inputs == outputs and stride == 1
-        self.shortcut = (
-            nn.Identity()
-            if same
-            else nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        return torch.relu(self.body(x) + self.shortcut(x))
-
-
 class _Trunk(nn.Module):
     """Stem to 1/4, the stages, and a fully connected layer on the last map (where things are matters here)."""
 
     def __init__(self, config: Config):
         super().__init__()
-        first = config.widths[0]
-        layers: list[nn.Module] = [_convolution(3, first // 2, 2), _convolution(first // 2, first, 2)]
-        before = first
-        for stage, (width, count) in enumerate(zip(config.widths, config.blocks, strict=True)):
-            for k in range(count):
-                layers.append(_Block(before, width, 2 if k == 0 and stage > 0 else 1))
-                before = width
-        self.layers = nn.Sequential(*layers)
+        self.layers = residual(config.widths, config.blocks)
         side = config.size // 2 ** (1 + len(config.widths))
-        self.reduce = nn.Sequential(nn.Conv2d(before, 64, 1, bias=False), nn.BatchNorm2d(64), nn.ReLU(inplace=True))
+        last = config.widths[-1]
+        self.reduce = nn.Sequential(nn.Conv2d(last, 64, 1, bias=False), nn.BatchNorm2d(64), nn.ReLU(inplace=True))
         self.features = nn.Sequential(
             nn.Flatten(), nn.Linear(64 * side * side, config.features), nn.BatchNorm1d(config.features), nn.ReLU()
         )
 
     def forward(self, x: Tensor) -> Tensor:
         return self.features(self.reduce(self.layers(x)))
-
-
-def _convolution(inputs: int, outputs: int, stride: int) -> nn.Module:
-    return nn.Sequential(
-        nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)
-    )
 
 
 # ── points ─────────────────────────────────────────────────────────────────────────────────────────────────

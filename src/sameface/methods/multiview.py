@@ -33,7 +33,8 @@ Differs from the paper:
  7. Any MorphableModel gives the modes (64 in the paper). "Symmetrised" is a mirrored photo with its mirrored truth,
     vertex by vertex, so that the basis need not be symmetric.
  8. In training the crop moves a little, the wanted yaws vary, and the photos are degraded.
- 9. VGG-16 begins at random; the paper does not say. The small preset has one convolution for each stage.
+ 9. VGG-16 begins at random; the paper does not say. The small preset has one convolution for each stage. `residual`
+    has the convolutions of isoface and can begin with theirs (`--start` its best.pt), which know poses already.
 """
 
 from collections.abc import Sequence
@@ -54,7 +55,7 @@ from sameface.errors import BadData
 from sameface.geometry import euler_from_rotation, rotation_from_quaternion
 from sameface.morphable import MorphableModel
 from sameface.morphable.formats import open_or_default
-from sameface.nets import VGG16
+from sameface.nets import VGG16, residual
 from sameface.views import WANTED, choose
 
 HIDDEN = 256
@@ -75,8 +76,8 @@ class Config:
     """SV, MV Add, MV Concat, MV Shape-Concat."""
     merges: Literal["features", "coefficients"] = "features"
     """What M merges: the encoder's features, or every view's α."""
-    network: Literal["small", "vgg16"] = "small"
-    """The paper's is vgg16; small is ours, for CPUs."""
+    network: Literal["small", "residual", "vgg16"] = "small"
+    """The paper's is vgg16; small is ours, for CPUs; residual the convolutions of isoface, which can start it."""
     morphable: str = ""
     """File or folder of the morphable model that the labels belong to. Empty: the one that ships with sameface."""
     modes: int = 0
@@ -119,9 +120,8 @@ class Method(nn.Module):
         self.modes = config.modes or self.model.n_identity
         _check(config, self.model)
         self._yaws: dict[int, tuple[Any, dict[int, float]]] = {}
-        full = config.network == "vgg16"
-        self.encoder = VGG16() if full else VGG16((16, 32, 64, 128, 128), (1,) * 5)
-        width = (512 if full else 128) * (1 if config.variant == "shape" else (config.size // 32) ** 2)
+        self.encoder, channels, stride = _encoder(config.network)
+        width = channels * (1 if config.variant == "shape" else (config.size // stride) ** 2)
         heads: dict[str, nn.Module] = {}
         if config.variant != "shape":
             heads |= {"rotation": _mlp(width, 4, bias=(0.0, 1.0, 0.0, 0.0)), "translation": _mlp(width, 3)}
@@ -354,9 +354,25 @@ def _mlp(inputs: int, outputs: int, bias: Sequence[float] = ()) -> nn.Sequential
     return nn.Sequential(nn.Linear(inputs, HIDDEN), nn.ReLU(inplace=True), last)
 
 
+def _encoder(network: str) -> tuple[nn.Module, int, int]:
+    """The network, its channels, and how many pixels of the crop make one of its last map."""
+    if network == "vgg16":
+        return VGG16(), 512, 32
+    if network == "residual":
+        return residual((48, 96, 192), (2, 2, 2)), 192, 16
+    return VGG16((16, 32, 64, 128, 128), (1,) * 5), 128, 32
+
+
 def _adapt(method: Method, state: dict[str, Tensor], *_: Any) -> None:
-    """Turn the weights of another variant, given by --start, into a beginning of this one; leave all others alone."""
+    """Turn the weights of another variant, or of isoface, given by --start, into a beginning of this one; leave all
+    others alone."""
     own, several = method.state_dict(), method.config.variant != "single"
+    convolutions = "trunk.layers."
+    if method.config.network == "residual" and any(name.startswith(convolutions) for name in state):
+        new = {"encoder." + name.removeprefix(convolutions): values for name, values in state.items()}
+        state.clear()
+        state.update({name: new.get(name, values) for name, values in own.items()})
+        return
     encoder = {name for name in own if name.startswith("encoder.")}
     other = "heads.identity.0.weight" in state or "merge.0.weight" in state
     if not (several and other and encoder <= set(state)) or set(state) == set(own):
@@ -377,5 +393,7 @@ def _check(config: Config, model: MorphableModel) -> None:
         raise ValueError(f"modes is {config.modes}, but {model.name} has {model.n_identity} identity modes")
     if config.size < 32:
         raise ValueError(f"size is {config.size}, but five halvings need crops of at least 32 px")
+    if config.network == "residual" and config.size % 16:
+        raise ValueError(f"size is {config.size}, but the network residual needs a multiple of 16")
     if config.symmetrised and model.mirror is None:
         raise BadData(f"{model.name} does not know its mirror image; train with --no-symmetrised")
