@@ -431,3 +431,15 @@ def test_the_residual_network_begins_with_the_convolutions_of_isoface(tmp_path):
     assert torch.equal(method.heads["rotation"][0].weight, before)  # pyright: ignore[reportIndexIssue]
     with pytest.raises(ValueError, match="size is 100, but the network residual needs a multiple of 16"):
         multiview.Method(multiview.Config(network="residual", size=100))
+
+
+def test_poses_come_first_where_asked(folder):
+    torch.manual_seed(0)
+    method = multiview.Method(multiview.Config(morphable=str(folder / "tiny.npz"), size=32, pose_first=0.5))
+    torch.nn.init.ones_(method.heads["identity"][-1].bias)  # pyright: ignore[reportIndexIssue]
+    images = torch.rand(2, 3, 32, 32)
+    for progress, known in ((0.0, False), (0.49, False), (0.5, True)):
+        method.schedule(progress)
+        assert bool(method(images)["identity"].any()) == known
+    method.schedule(0.0)
+    assert method.eval()(images)["identity"].all()

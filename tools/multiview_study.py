@@ -10,7 +10,8 @@ trained here, and every run is taken at its last step.
 As in the paper, the single-view network says the yaw of every photo, and the three nearest to 0, −45 and 45 degrees go
 to the others; the mean of five takes the nearest, the second nearest and so on. Three errors of the neutral face, mm:
 ARMSE (`metrics.scans.armse` within 95 mm of the nose tip, after ICP), and the mean distance of the same vertices, after
-a rigid motion and as it is. Means over persons for each seed; then mean and deviation over seeds.
+a rigid motion and after a similarity, because no photo shows how large a head is. Means over persons for each seed;
+then mean and deviation over seeds.
 """
 
 import argparse
@@ -104,14 +105,14 @@ def command(name: str, about: dict[str, Any]) -> str:
 
 def measured(methods: dict[str, Any], people: Any, persons: int) -> dict[str, dict[str, float]]:
     """Row → its errors, means over the persons; with the rows of the single-view mean by the number of photos."""
-    found: dict[str, list[tuple[float, float, float]]] = {}
+    found: dict[str, list[tuple[float, ...]]] = {}
     for number in range(persons):
         items = [people[k] for k in np.flatnonzero(people.person == number)]
         model = methods["single"].model
         truth = model.vertices(items[0]["identity"].astype(np.float64))
         for row, identity in answers(methods, items).items():
             found.setdefault(row, []).append(errors(model, model.vertices(identity), truth))
-    names = ("ARMSE", "vertices after a rigid motion", "vertices")
+    names = ("ARMSE", "vertices after a rigid motion", "vertices after a similarity")
     return {row: dict(zip(names, np.mean(each, axis=0).tolist(), strict=True)) for row, each in found.items()}
 
 
@@ -150,15 +151,16 @@ def yaws(method: Any, said: dict[str, torch.Tensor], items: list[dict[str, np.nd
     return np.degrees(euler_from_rotation(rotation[:, 0].numpy().astype(np.float64))[1])
 
 
-def errors(model: Any, found: np.ndarray, truth: np.ndarray) -> tuple[float, float, float]:
-    """ARMSE, mean vertex distance after a rigid motion and as it is, mm."""
+def errors(model: Any, found: np.ndarray, truth: np.ndarray) -> tuple[float, ...]:
+    """ARMSE, mean vertex distance after a rigid motion and after a similarity, mm."""
     landmarks, wanted = (model.landmarks(x).astype(np.float64) for x in (found, truth))
     surfaces = Surface(truth, model.faces), Surface(found, model.faces)
     value = armse(*surfaces, truth_landmarks=wanted, landmarks=landmarks, radius=RADIUS, normalise=False)
-    _, rotation, shift = align(found.astype(np.float64), truth.astype(np.float64), scale=False)
-    moved = found @ rotation.T + shift
-    after, before = (float(np.linalg.norm(x - truth, axis=1).mean()) for x in (moved, found))
-    return value, after, before
+    after = []
+    for scale in (False, True):
+        size, rotation, shift = align(found.astype(np.float64), truth.astype(np.float64), scale=scale)
+        after.append(float(np.linalg.norm(size * found @ rotation.T + shift - truth, axis=1).mean()))
+    return value, *after
 
 
 def over_seeds(seeds: dict[str, Any], function: Any) -> dict[str, dict[str, float]]:

@@ -33,7 +33,9 @@ Differs from the paper:
  7. Any MorphableModel gives the modes (64 in the paper). "Symmetrised" is a mirrored photo with its mirrored truth,
     vertex by vertex, so that the basis need not be symmetric.
  8. In training the crop moves a little, the wanted yaws vary, and the photos are degraded.
- 9. VGG-16 begins at random; the paper does not say. The small preset has one convolution for each stage. `residual`
+ 9. A larger head farther away looks the same, so nothing takes back a size that once made up for a wrong distance.
+    `pose_first` keeps α at 0 until the poses are known.
+10. VGG-16 begins at random; the paper does not say. The small preset has one convolution for each stage. `residual`
     has the convolutions of isoface and can begin with theirs (`--start` its best.pt), which know poses already.
 """
 
@@ -92,6 +94,8 @@ class Config:
     """Steps of the run. Ours (paper: until convergence, 13 h)."""
     lr: float = 1e-4
     """Adam step size (paper)."""
+    pose_first: float = 0.0
+    """Share of the run in which α stays 0, so that no size makes up for a wrong distance. Ours (paper: none)."""
     decay_to: float = 1.0
     """Exponential decay of the rate to this factor at the end of the run; the paper names none."""
     symmetrised: bool = True
@@ -112,6 +116,7 @@ class Method(nn.Module):
     needs = ("image", "identity", "rotation", "translation", "camera_matrix", "landmarks68", "person")
     mean: Tensor
     basis: Tensor
+    progress: Tensor
 
     def __init__(self, config: Config):
         super().__init__()
@@ -134,6 +139,7 @@ class Method(nn.Module):
             self.merge = _mlp(inputs, self.modes)
         self.register_buffer("mean", torch.tensor(self.model.mean), persistent=False)
         self.register_buffer("basis", torch.tensor(self.model.identity_basis), persistent=False)
+        self.register_buffer("progress", torch.zeros(()), persistent=False)
         self.register_load_state_dict_pre_hook(_adapt)
 
     @cached_property
@@ -160,6 +166,8 @@ class Method(nn.Module):
                 identity = self.merge(merged.sum(1) if self.config.variant == "add" else merged.flatten(1))
             else:
                 identity = said.pop("identity")
+        if self.training and self.progress < self.config.pose_first:
+            identity = 0 * identity
         pose = self._pose(said) if said else {}
         if several:
             pose = {name: values.unflatten(0, (-1, VIEWS)) for name, values in pose.items()}
@@ -206,7 +214,8 @@ class Method(nn.Module):
         return torch.optim.Adam(self.parameters(), lr=self.config.lr)
 
     def schedule(self, progress: float) -> float:
-        """Exponential decay, if any."""
+        """Exponential decay, if any; α begins with the progress too."""
+        self.progress.fill_(progress)
         return self.config.decay_to**progress
 
     # ── training items ─────────────────────────────────────────────────────────────────────────────────────
@@ -371,7 +380,7 @@ def _adapt(method: Method, state: dict[str, Tensor], *_: Any) -> None:
     if method.config.network == "residual" and any(name.startswith(convolutions) for name in state):
         new = {"encoder." + name.removeprefix(convolutions): values for name, values in state.items()}
         state.clear()
-        state.update({name: new.get(name, values) for name, values in own.items()})
+        state.update({name: new[name] if name in new else values for name, values in own.items()})
         return
     encoder = {name for name in own if name.startswith("encoder.")}
     other = "heads.identity.0.weight" in state or "merge.0.weight" in state
