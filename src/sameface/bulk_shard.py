@@ -17,7 +17,7 @@ import numpy as np
 
 from sameface import image
 from sameface.camera import Perspective
-from sameface.errors import BadPhoto, SameFaceError
+from sameface.errors import BadPhoto
 from sameface.face import Observation
 from sameface.geometry import euler_from_rotation
 from sameface.morphable import default
@@ -29,10 +29,6 @@ from sameface.result import View
 __all__ = ["Options", "Row", "person_schema", "photo_schema", "shard_rows"]
 
 Row = dict[str, Any]
-
-
-class WorkerDied(SameFaceError):
-    """A process ended while it worked on this photo or person, more than once."""
 
 
 @dataclass(frozen=True)
@@ -72,14 +68,22 @@ def shard_rows(
         mine, seen = photos[first:], []
         known: set[str] = set()
         for number, row in enumerate(mine, first):
+            if f"photo {number}" in blamed:
+                row |= _died(row["path"])
+                continue
             at(f"photo {number}", options.seconds)
             try:
-                _check_blame(f"photo {number}", row["path"], blamed)
                 seen.append(_look(row, root, known, options))
             except Exception as error:  # whatever a decoder may think of: the others go on
                 row |= _problem(row["path"], error)
-        at(f"person {first}", options.seconds + len(seen))
-        persons.append({"person": person, "photos": len(mine), "used": 0} | _joined(first, mine, seen, options, blamed))
+        if not seen:
+            joined = {name: mine[0][name] for name in ("error", "message")}
+        elif f"person {first}" in blamed:
+            joined = _unjoined(mine, _died(person))
+        else:
+            at(f"person {first}", options.seconds + len(seen))
+            joined = _joined(mine, seen, options)
+        persons.append({"person": person, "photos": len(mine), "used": 0} | joined)
     return photos, persons
 
 
@@ -133,19 +137,13 @@ def _look(row: Row, root: Path, known: set[str], options: Options) -> Observatio
     return replace(one, picture=np.zeros((0, 0, 3), np.uint8))  # a person's pictures would fill the memory
 
 
-def _joined(first: int, rows: list[Row], seen: list[Observation], options: Options, blamed: Container[str]) -> Row:
+def _joined(rows: list[Row], seen: list[Observation], options: Options) -> Row:
     """The columns of the person, once its photos are fitted together; fills in those of the photos."""
-    by_path = {row["path"]: row for row in rows if "score" in row}
     try:
-        if not seen:
-            return {name: rows[0][name] for name in ("error", "message")}
-        _check_blame(f"person {first}", f"person {rows[0]['person']}", blamed)
         answer = join(seen, predictor=options.predictor)
     except Exception as error:  # a fit that cannot be made is no other person's fault
-        problem = _problem(f"person {rows[0]['person']}", error)
-        for row in by_path.values():
-            row |= problem
-        return problem
+        return _unjoined(rows, _problem(f"person {rows[0]['person']}", error))
+    by_path = {row["path"]: row for row in _seen(rows)}
     for path, kind, message in answer.dropped:
         by_path[path] |= {"error": kind, "message": message}
     together = len(answer.views) > 1
@@ -176,11 +174,20 @@ def _view(view: View, together: bool) -> Row:
     }
 
 
-def _check_blame(key: str, name: str, blamed: Container[str]) -> None:
-    if key in blamed:
-        raise WorkerDied(
-            f"{name}: processes that worked on it ended before their time (too slow, out of memory, or a crash)"
-        )
+def _unjoined(rows: list[Row], problem: Row) -> Row:
+    """The columns of a person that could not be fitted, and of the photos that were seen."""
+    for row in _seen(rows):
+        row |= problem
+    return problem
+
+
+def _seen(rows: list[Row]) -> list[Row]:
+    return [row for row in rows if "score" in row]
+
+
+def _died(name: str) -> Row:
+    why = "the processes that worked on it ended before their time (it took too long or too much memory, or a crash)"
+    return {"error": "WorkerDied", "message": f"{name}: {why}"}
 
 
 def _problem(name: str, error: Exception) -> Row:

@@ -1,0 +1,455 @@
+"""Bulk runs, on a real Ray of two processes."""
+
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as parquet
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+import sameface
+from faces import GRACE, astronaut, rendered, scenery
+from sameface import bulk as module
+from sameface import bulk_list, bulk_shard
+from sameface.bulk import Options, bulk
+from sameface.cli import main
+from sameface.errors import AssetMissing, BadData, BadOutput, SameFaceError
+from sameface.morphable import default
+
+ray = pytest.importorskip("ray", reason="ray is not installed: bulk runs are NOT tested (pip install 'sameface[bulk]')")
+
+PIECES = Options(shard=5)
+"""two shards: anna; bert and cleo"""
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """The Ray that a bulk run starts, for all tests."""
+    with module._Ray(None, 2) as processes:
+        assert os.environ["RAY_USAGE_STATS_ENABLED"] == "0"
+        yield processes
+    assert not ray.is_initialized()
+
+
+@pytest.fixture(scope="module")
+def people(tmp_path_factory) -> Path:
+    """Two persons with three good photos between bad ones, and a folder of nobody."""
+    root = tmp_path_factory.mktemp("bulk") / "people"
+    for name in ("anna", "bert", "cleo"):
+        (root / name).mkdir(parents=True)
+    for k, yaw in enumerate((-0.4, 0.0, 0.4)):
+        Image.fromarray(rendered(1, yaw)).save(root / "anna" / f"{k + 8}.png")
+    Image.fromarray(scenery()).save(root / "bert" / "1.png")
+    (root / "bert" / "2.jpg").write_bytes(GRACE.read_bytes())
+    (root / "bert" / "3.jpg").write_bytes(GRACE.read_bytes()[:20_000])
+    Image.fromarray(astronaut()).save(root / "bert" / "4.png")
+    (root / "bert" / "notes.txt").write_text("no photo")
+    return root
+
+
+@pytest.fixture(scope="module")
+def whole(people, cluster, tmp_path_factory) -> Path:
+    """A run on two processes."""
+    bulk([people], tmp_path_factory.mktemp("bulk") / "whole", PIECES, workers=2)
+    return next(people.parent.parent.glob("*/whole"))
+
+
+def rows(out: Path, kind: str = "photos") -> list[dict]:
+    return parquet.read_table(out / kind).to_pylist()
+
+
+def contents(out: Path) -> dict[str, bytes]:
+    return {f"{file.parent.name}/{file.name}": file.read_bytes() for file in out.glob("p*/*")}
+
+
+def errors(out: Path) -> dict[str, str | None]:
+    return {Path(row["path"]).name: row["error"] for row in rows(out)}
+
+
+# ── the rows ───────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_every_photo_and_every_person_is_a_row(whole, people):
+    told = json.loads((whole / "bulk.json").read_text())
+    photos, persons = rows(whole), rows(whole, "persons")
+    names = [f"{Path(row['path']).parent.name}/{Path(row['path']).name}" for row in photos]
+    assert names == [*("anna/8.png", "anna/9.png", "anna/10.png"), *(f"bert/{k}" for k in BERT), "people/cleo"]
+    assert [row["error"] for row in photos] == [None] * 3 + ["NoFaceFound", None, "BadPhoto", None, "BadPhoto"]
+    assert [row["person"] for row in photos] == ["anna"] * 3 + ["bert"] * 4 + ["cleo"]
+    assert "truncated" in photos[5]["message"]
+    assert "holds no photos" in photos[7]["message"]
+    assert [(p["person"], p["photos"], p["used"], p["error"]) for p in persons] == [
+        ("anna", 3, 3, None), ("bert", 4, 2, None), ("cleo", 1, 0, "BadPhoto")
+    ]  # fmt: skip
+    assert (told["photos"], told["photos_used"], told["persons"], told["persons_used"]) == (8, 5, 3, 2)
+    assert told["errors"] == {"BadPhoto": 2, "NoFaceFound": 1}
+    assert sorted(contents(whole)) == [f"{kind}/00000{k}.parquet" for kind in ("persons", "photos") for k in (0, 1)]
+    about = json.loads(parquet.read_schema(whole / "photos" / "000000.parquet").metadata[b"sameface"])
+    assert about["morphable"] == "sameface-ict"
+
+
+BERT = ("1.png", "2.jpg", "3.jpg", "4.png")
+
+
+@pytest.mark.parametrize("person", ["anna", "bert"])
+def test_a_row_says_what_reconstruct_says(whole, people, person):
+    answer = sameface.reconstruct(sameface.image.gather(people / person)).as_json()
+    found = next(row for row in rows(whole, "persons") if row["person"] == person)
+    np.testing.assert_allclose(found["identity"], answer["identity"], atol=1e-5)
+    assert found["disagreement_mm"] == pytest.approx(answer["disagreement_mm"], abs=1e-3)
+    assert found["notes"] == answer["notes"]
+    photos = {row["path"]: row for row in rows(whole) if row["person"] == person}
+    for view in answer["views"]:
+        row, camera, pose = photos.pop(view["photo"]), view["camera"], view["head_pose_degrees"]
+        assert [row["width"], row["height"]] == view["size"]
+        assert row["camera"] == camera["kind"]
+        for name in ("box", "score", "quality", "residual", "disagreement_mm"):
+            np.testing.assert_allclose(row[name], view[name], atol=1e-2 if name == "box" else 1e-3)
+        np.testing.assert_allclose(np.reshape(row["rotation"], (3, 3)), camera["rotation"], atol=1e-5)
+        np.testing.assert_allclose(row["translation"], camera["translation"], atol=1e-3)
+        assert row["scale_px_per_mm"] == pytest.approx(camera["scale_px_per_mm"], abs=1e-5)
+        assert [row[name] for name in ("pitch", "yaw", "roll")] == pytest.approx(list(pose.values()), abs=0.01)
+        weights = dict(zip(default().expression_names, row["expression"], strict=True))
+        for name, weight in view["expression"].items():
+            assert weights[name] == pytest.approx(weight, abs=1e-4)
+    assert all(row["error"] for row in photos.values())
+
+
+def test_each_photo_alone_is_what_reconstruct_says_of_it(people, tmp_path):
+    (tmp_path / "deep" / "er").mkdir(parents=True)
+    photo = tmp_path / "deep" / "er" / "near.jpg"
+    Image.fromarray(rendered(2)).save(photo, exif=focal(28))
+    (tmp_path / "deep" / "er" / ".hidden.jpg").write_bytes(b"")
+    bulk([tmp_path / "deep"], tmp_path / "out", Options(each=True), workers=0)
+    (row,), (person,) = rows(tmp_path / "out"), rows(tmp_path / "out", "persons")
+    answer = sameface.reconstruct(photo)
+    camera = answer.views[0].camera
+    assert row["path"] == row["person"] == person["person"] == str(photo)
+    assert row["camera"] == "perspective"
+    assert row["focal_px"] == float(camera.focal)
+    np.testing.assert_array_equal(row["translation"], camera.translation)
+    np.testing.assert_array_equal(row["center"], camera.center)
+    np.testing.assert_array_equal(np.float32(row["identity"]), np.float32(answer.identity))
+    np.testing.assert_array_equal(np.float32(person["identity"]), np.float32(answer.identity))
+    assert row["disagreement_mm"] is person["disagreement_mm"] is None
+
+
+def focal(millimetres: int) -> Image.Exif:
+    exif = Image.Exif()
+    exif.get_ifd(0x8769)[0xA405] = millimetres
+    return exif
+
+
+def test_a_photo_given_twice_counts_once_and_a_stranger_is_dropped(people, tmp_path):
+    lines = ["path\tperson"] + [f"people/anna/{k}.png\t7" for k in (8, 9, 10, 9)]
+    lines += ["people/anna/../anna/8.png\t7", "people/anna/8.png\t", "gone.jpg\t"]
+    (tmp_path / "people").symlink_to(people)
+    (tmp_path / "list.txt").write_text("\n".join(lines) + "\n")
+    told = bulk([tmp_path / "list.txt"], tmp_path / "out", workers=0)
+    photos, persons = rows(tmp_path / "out"), rows(tmp_path / "out", "persons")
+    assert [row["error"] for row in photos] == [None] * 3 + ["BadPhoto"] * 2 + [None, "BadPhoto"]
+    assert photos[3]["message"] == "people/anna/9.png was given twice; it counts once"
+    assert [row["person"] for row in persons] == ["7", "people/anna/8.png", "gone.jpg"]
+    answer = sameface.reconstruct(*(people / "anna" / f"{k}.png" for k in (8, 9, 10)))
+    np.testing.assert_array_equal(np.float32(persons[0]["identity"]), np.float32(answer.identity))
+    assert told["errors"] == {"BadPhoto": 3}
+
+
+def test_whatever_goes_wrong_is_a_row(people, tmp_path, monkeypatch):
+    def look(photo, *_, **__):
+        raise {"8": MemoryError(), "9": ZeroDivisionError("odd")}.get(Path(photo.name).stem) or KeyError("x")
+
+    def join(*_, **__):
+        raise np.linalg.LinAlgError("singular")
+
+    monkeypatch.setattr(bulk_shard, "join", join)
+    bulk([people], tmp_path / "joined", workers=0)
+    assert errors(tmp_path / "joined") == {
+        **dict.fromkeys(("8.png", "9.png", "10.png", "2.jpg", "4.png"), "LinAlgError"),
+        **{"1.png": "NoFaceFound", "3.jpg": "BadPhoto", "cleo": "BadPhoto"},
+    }
+    monkeypatch.setattr(bulk_shard, "observe", look)
+    bulk([people], tmp_path / "out", workers=0)
+    photos = rows(tmp_path / "out")
+    assert [row["error"] for row in photos[:3]] == ["MemoryError", "ZeroDivisionError", "KeyError"]
+    assert "does not fit into memory" in photos[0]["message"]
+    assert rows(tmp_path / "out", "persons")[0]["error"] == "MemoryError"
+
+
+# ── whatever stops it ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_stopped_it_goes_on_and_gives_the_same_bytes(people, whole, tmp_path):
+    def stop(done: int, of: int) -> None:
+        assert of == 8
+        if done:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        bulk([people], tmp_path, PIECES, workers=0, tick=stop)
+    assert sorted(file.name for file in (tmp_path / "photos").iterdir()) == ["000000.parquet"]
+    (tmp_path / "photos" / ".000001.at").write_text("photo 1")  # left by a kill
+    done: list[int] = []
+    told = bulk([people], tmp_path, PIECES, workers=0, tick=lambda now, _: done.append(now))
+    assert done == [3, 8]
+    assert told["last_call"]["photos"] == 5
+    for kind in ("photos", "persons"):
+        for mine, theirs in zip(rows(tmp_path, kind), rows(whole, kind), strict=True):
+            same_row(mine, theirs)
+    before = contents(tmp_path)
+    assert ".000001.at" not in str(sorted(before))
+    (tmp_path / "photos" / "000001.parquet").write_bytes(b"PAR1")  # cut short by a power cut
+    (tmp_path / "persons" / "000000.parquet").unlink()
+    bulk([people], tmp_path, PIECES, workers=0)
+    assert contents(tmp_path) == before
+    again = bulk([people], tmp_path, PIECES, workers=0, tick=lambda now, _: done.append(now))
+    assert done[-1] == 8
+    assert again["last_call"]["photos"] == 8
+
+
+def same_row(mine: dict, theirs: dict) -> None:
+    assert mine.keys() == theirs.keys()
+    for name, value in mine.items():
+        if isinstance(value, float) or (isinstance(value, list) and name != "notes"):
+            np.testing.assert_allclose(value, theirs[name], atol=1e-5)
+        else:
+            assert value == theirs[name]
+
+
+def test_a_lost_shard_is_made_again_on_ray(people, whole):
+    before = contents(whole)
+    times = {file: file.stat().st_mtime_ns for file in whole.glob("p*/000001.parquet")}
+    (whole / "photos" / "000000.parquet").unlink()
+    done: list[int] = []
+    bulk([people], whole, PIECES, workers=1, tick=lambda now, _: done.append(now))
+    assert done == [5, 8]
+    assert contents(whole) == before
+    assert {file: file.stat().st_mtime_ns for file in times} == times
+
+
+@pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="finds processes in /proc")
+def test_a_killed_process_is_replaced_and_no_photo_is_blamed_for_it(people, whole, tmp_path):
+    killed: list[int] = []
+
+    def kill() -> None:
+        while not list(tmp_path.glob("photos/.*.at")):
+            time.sleep(0.001)
+        killed.extend(workers()[:1])
+        os.kill(killed[0], signal.SIGKILL)
+
+    thread = threading.Thread(target=kill)
+    thread.start()
+    bulk([people], tmp_path, PIECES, workers=1)
+    thread.join()
+    assert killed
+    assert contents(tmp_path) == contents(whole)
+
+
+def workers() -> list[int]:
+    """The processes of our Ray that make shards."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            name, parent = (folder / "cmdline").read_text(), (folder / "stat").read_text().split(") ")[-1].split()[1]
+            mine = Path("/proc", parent, "stat").read_text().split(") ")[-1].split()[1] == str(os.getpid())
+        except OSError:  # it has ended
+            continue
+        if mine and name.startswith("ray::_Worker.write"):
+            found.append(int(folder.name))
+    return found
+
+
+def test_a_photo_that_takes_too_long_is_given_up(people, cluster, tmp_path):
+    Image.fromarray(rendered(1)).save(tmp_path / "slow.png")
+    bulk([tmp_path], tmp_path / "out", Options(each=True, seconds=1e-4), workers=1)
+    (row,), (person,) = rows(tmp_path / "out"), rows(tmp_path / "out", "persons")
+    assert row["error"] == person["error"] == "WorkerDied"
+    assert "took too long" in row["message"]
+
+
+def test_a_person_at_whom_processes_end_is_given_up(people):
+    listed = [(f"anna/{k}.png", "anna") for k in (8, 9)] + [("bert/4.png", "bert")]
+    told: list[tuple[str, float]] = []
+    photos, persons = bulk_shard.shard_rows(listed, people, Options(), lambda *what: told.append(what), ("person 0",))
+    assert [row.get("error") for row in photos] == ["WorkerDied"] * 2 + [None]
+    assert [row.get("error") for row in persons] == ["WorkerDied", None]
+    assert told == [("photo 0", 300), ("photo 1", 300), ("photo 2", 300), ("person 2", 301)]
+
+
+def test_errors_of_a_process_reach_the_user(people, cluster, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "_fingerprint", lambda _: "another")
+    with pytest.raises(AssetMissing, match="install the same sameface everywhere"):
+        bulk([people], tmp_path, workers=1)
+
+
+def test_a_ray_that_starts_nothing_is_not_waited_for_forever(people, cluster, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "MEMORY", 10**18)
+    monkeypatch.setattr(module, "PATIENCE", 0.5)
+    with pytest.raises(SameFaceError, match=r"started no process in 0 s; each needs .* have 2 processors and"):
+        bulk([people], tmp_path, workers=1)
+
+
+# ── who is in the photos ───────────────────────────────────────────────────────────────────────────────────
+
+
+@given(counts=st.lists(st.integers(1, 9), min_size=1, max_size=20), size=st.integers(1, 12))
+def test_no_person_is_split_and_no_photo_is_lost(tmp_path_factory, counts, size):
+    everybody = [(f"p{k}", [f"{k}/{j}" for j in range(count)]) for k, count in enumerate(counts)]
+    file = tmp_path_factory.mktemp("plan") / "plan.parquet"
+    sizes, photos, persons, _ = bulk_list.write(iter(everybody), file, size)
+    plan = parquet.ParquetFile(file)
+    shards = [plan.read_row_group(k).to_pylist() for k in range(plan.num_row_groups)]
+    listed = [(row["person"], row["path"]) for shard in shards for row in shard]
+    assert listed == [(name, path) for name, paths in everybody for path in paths]
+    assert (sizes, photos, persons) == ([len(shard) for shard in shards], len(listed), len(counts))
+    owners = [{row["person"] for row in shard} for shard in shards]
+    assert sum(map(len, owners)) == len(counts)
+    assert all(len(shard) <= size or len(owner) == 1 for shard, owner in zip(shards, owners, strict=True))
+
+
+@given(person=st.lists(st.sampled_from(["a", "b", "c", "", None]), min_size=1, max_size=30), piece=st.integers(1, 8))
+def test_a_list_is_grouped_by_person_in_order_of_appearance(tmp_path_factory, person, piece):
+    file = tmp_path_factory.mktemp("list") / "list.parquet"
+    parquet.write_table(pa.table({"path": [str(k) for k in range(len(person))], "person": person}), file)
+    wanted: dict[str, list[str]] = {}
+    for k, name in enumerate(person):
+        wanted.setdefault(name or str(k), []).append(str(k))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bulk_list, "AT_ONCE", piece)
+        root, everybody = bulk_list.people([file])
+        assert (root, list(everybody)) == (file.parent, list(wanted.items()))
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("l.csv", 'person,path,age\nb,"x, y.jpg",3\n12,z.jpg,4\nb,ü.jpg,5\n'),
+        ("l.TSV", "path\tperson\nx, y.jpg\tb\nz.jpg\t12\nü.jpg\tb\n"),
+    ],
+)
+def test_lists_of_text(tmp_path, name, text):
+    (tmp_path / name).write_text(text, encoding="utf-8")
+    everybody = list(bulk_list.people([tmp_path / name])[1])
+    assert everybody == [("b", ["x, y.jpg", "ü.jpg"]), ("12", ["z.jpg"])]
+    alone = list(bulk_list.people([tmp_path / name], each=True)[1])
+    assert sorted(alone) == [(path, [path]) for path in ("x, y.jpg", "z.jpg", "ü.jpg")]
+
+
+def test_a_list_of_numbered_persons_and_one_without_persons(tmp_path):
+    parquet.write_table(pa.table({"path": ["a", "b", "c"], "person": [3, None, 3]}), tmp_path / "l.parquet")
+    assert list(bulk_list.people([tmp_path / "l.parquet"])[1]) == [("3", ["a", "c"]), ("b", ["b"])]
+    parquet.write_table(pa.table({"path": ["a", "b", "a"]}), tmp_path / "l.parquet")
+    assert list(bulk_list.people([tmp_path / "l.parquet"])[1]) == [("a", ["a", "a"]), ("b", ["b"])]
+
+
+def test_names_that_are_no_text_are_escaped(tmp_path):
+    try:
+        Path(os.fsdecode(bytes(tmp_path) + b"/\xff.jpg")).write_bytes(b"")
+    except OSError:
+        pytest.skip("this file system takes no such name")
+    (name, _), *_ = bulk_list.people([tmp_path], each=True)[1]
+    assert name.endswith("\\xff.jpg")
+
+
+def folder(root: Path, *names: str) -> Path:
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(b"")
+    return root
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "message"),
+    [
+        (lambda t: [], ValueError, "give a folder of photos"),
+        (lambda t: [folder(t, "a.jpg") / "a.jpg"], ValueError, r"folders, or one list .* was given a.jpg; for single"),
+        (lambda t: [t / "nowhere"], ValueError, "was given nowhere"),
+        (lambda t: [folder(t, "a.csv") / "a.csv", t], ValueError, "a.csv among others"),
+        (lambda t: [t / "nowhere.csv"], BadData, r"nowhere.csv cannot be read as a list .*nowhere"),
+        (lambda t: [folder(t, "a/1.jpg"), t / "a"], ValueError, "a is in .*count twice"),
+        (lambda t: [folder(t, "a/1.jpg", "z.JPG", "b.jpg")], ValueError, r"holds photos \(b.jpg\) outside .* --each"),
+        (lambda t: [folder(t / "x", "a/1.jpg"), folder(t / "y", "a/1.jpg")], ValueError, "are they one person"),
+        (lambda t: [folder(t, "notes.txt")], BadData, "not one photo"),
+    ],
+)
+def test_sources_that_cannot_be_meant_are_refused(tmp_path, make, error, message):
+    with pytest.raises(error, match=message):
+        bulk(make(tmp_path), tmp_path / ".out", workers=0)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("l.csv", b"file,person\na,b\n", "no column path, only file, person"),
+        ("l.csv", b"", "cannot be read as a list"),
+        ("l.txt", b"path\n\xff\n", "cannot be read as a list"),
+        ("l.csv", b"path,person\n,b\n", "rows without a path"),
+        ("l.parquet", b"PAR1", "cannot be read as a list"),
+    ],
+)
+def test_lists_that_cannot_be_read_are_refused(tmp_path, name, content, message):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(BadData, match=message):
+        bulk([tmp_path / name], tmp_path / "out", workers=0)
+
+
+def test_a_person_of_too_many_photos_is_refused(tmp_path):
+    everybody = iter([("crowd", ["x"] * 2001)])
+    with pytest.raises(BadData, match=r"person crowd has 2001 photos, more than 2000.* --each"):
+        bulk_list.write(everybody, tmp_path / "plan.parquet", 5)
+
+
+@pytest.mark.parametrize(
+    ("options", "workers"),
+    [(Options(), -1), (Options(shard=0), 1), (Options(seconds=0.0), 1), (Options(min_score=2.0), 1)],
+)
+def test_settings_that_cannot_be_meant_are_refused(people, tmp_path, options, workers):
+    with pytest.raises(ValueError, match=r"at least|expected"):
+        bulk([people], tmp_path, options, workers=workers)
+
+
+def test_results_of_other_photos_or_settings_are_not_gone_on_with(people, whole, tmp_path):
+    with pytest.raises(BadOutput, match=r"settings was .*'shard': 5.*, now .*'shard': 6.*Delete it"):
+        bulk([people], whole, Options(shard=6), workers=0)
+    only = tmp_path / "only"
+    only.mkdir()
+    (only / "anna").symlink_to(people / "anna")
+    with pytest.raises(BadOutput, match=r"photos was 8, now 3"):
+        bulk([only], whole, PIECES, workers=0)
+    assert not list(whole.glob(".*"))
+
+
+def test_a_folder_with_something_else_is_refused(people, tmp_path):
+    (tmp_path / "bulk.json").write_text("[]")
+    with pytest.raises(BadOutput, match="is not what bulk writes"):
+        bulk([people], tmp_path, workers=0)
+
+
+# ── the command ────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_the_command_says_what_became_of_the_photos(people, tmp_path, capsys):
+    with pytest.raises(SystemExit) as code:
+        main(["bulk", str(people), "--out", str(tmp_path / "out"), "--workers", "0"])
+    said = capsys.readouterr().out
+    assert code.value.code == 3
+    assert "5 of 8 photos, 2 of 3 persons" in said
+    assert "not used, BadPhoto: 2" in said
+    assert "agree within" in said
+
+
+def test_without_ray_the_extra_is_named(people, tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(SystemExit) as code:
+        main(["bulk", str(people), "--out", str(tmp_path / "out")])
+    assert code.value.code == 1
+    assert "pip install 'sameface[bulk]'" in capsys.readouterr().err
