@@ -16,7 +16,7 @@ from sameface.camera import Perspective
 from sameface.errors import BadData
 from sameface.geometry import euler_from_rotation, rotation_from_euler, rotation_from_quaternion
 from sameface.methods import isoface, multiview
-from sameface.methods.multiview import in_camera, mean_of, project, reprojection
+from sameface.methods.multiview import in_camera, project, reprojection
 from sameface.nets import VGG16
 from sameface.train import Loop
 
@@ -142,14 +142,6 @@ def test_what_the_crop_shows_becomes_a_pose_in_its_camera():
     np.testing.assert_allclose(towards, -ray / np.linalg.norm(ray), atol=1e-6)
     centred = torch.tensor([[200.0, 0, 32], [0, 200, 32], [0, 0, 1]])[None, None]
     torch.testing.assert_close(in_camera(frontal, where, scale, centred, 64)[0], frontal)
-
-
-def test_a_mean_of_answers_and_of_none():
-    one, two = ({"identity": torch.full((1, 2), k), "neutral": torch.full((1, 3, 3), k)} for k in (1.0, 2.0))
-    found = mean_of([one, two])
-    assert {name: values.mean().item() for name, values in found.items()} == {"identity": 1.5, "neutral": 1.5}
-    with pytest.raises(ValueError, match="no answers to take the mean of"):
-        mean_of([])
 
 
 # ── the network ────────────────────────────────────────────────────────────────────────────────────────────

@@ -30,7 +30,7 @@ from sameface.datasets import synthetic
 from sameface.geometry import align, euler_from_rotation
 from sameface.image import crop
 from sameface.methods import multiview
-from sameface.methods.multiview import in_camera, mean_of
+from sameface.methods.multiview import in_camera
 from sameface.metrics.alignment import Surface
 from sameface.metrics.scans import armse
 from sameface.views import choose
@@ -129,7 +129,7 @@ def answers(methods: dict[str, Any], items: list[dict[str, np.ndarray]]) -> dict
         images = crops(methods[variant], items)
         triples = [methods[variant](images[torch.from_numpy(rows)][None]) for rows in order]
         found[row] = triples[0]["identity"][0].numpy().astype(np.float64)
-    found["MV shape-concat mean"] = mean_of(triples)["identity"][0].numpy().astype(np.float64)
+    found["MV shape-concat mean"] = np.mean([one["identity"][0].numpy() for one in triples], axis=0, dtype=np.float64)
     shuffled = np.random.default_rng(0).permutation(len(each))
     counts = [count for count in COUNTS if count <= len(each)]
     return found | {f"SV mean of {count}": each[shuffled[:count]].mean(0) for count in counts}

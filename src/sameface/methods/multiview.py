@@ -344,13 +344,6 @@ def reprojection(found: Float[Tensor, "B N V 2"], true: Float[Tensor, "B N V 2"]
     return (found - true).square().sum(3).mean(2).sum(1).mean()
 
 
-def mean_of(answers: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
-    """identity and neutral averaged over several answers for the same persons ("SV Mean", "MV Shape-Concat Mean")."""
-    if not answers:
-        raise ValueError("there are no answers to take the mean of")
-    return {name: torch.stack([one[name] for one in answers]).mean(0) for name in ("identity", "neutral")}
-
-
 # ── parts ──────────────────────────────────────────────────────────────────────────────────────────────────
 
 
