@@ -5,7 +5,7 @@
 Two public-domain photos: Eileen Collins (NASA, from scikit-image) and Grace Hopper (US Navy, from matplotlib). The run
 is taken at its last step, as ONNX and by way of `sameface.systems`, so that the whole path from a photo is measured.
 
-docs/images/sir.png: photo, shape over it, identity mesh, and on that how far the other person's is, mm.
+docs/images/sir.jpg: photo, shape over it, identity mesh, and on that how far the other person's is, mm.
 results/sir-stability.json: each photo in 25 ways (`ways`), each alone; the RMS distance over all vertices of every
 identity mesh to the mean of that person's, and of the two people's means, mm. Nothing is aligned. Beside the run stand
 the run `none-1` and the network that ships.
@@ -43,7 +43,7 @@ def main() -> None:
     parser.add_argument("runs", type=Path)
     parser.add_argument("--run", default="all-1", help="a folder in RUNS")
     parser.add_argument("--out", type=Path, default=Path("results/sir-stability.json"))
-    parser.add_argument("--picture", type=Path, default=Path("docs/images/sir.png"))
+    parser.add_argument("--picture", type=Path, default=Path("docs/images/sir.jpg"))
     given = parser.parse_args()
     torch.set_num_threads(1)
     people, names = photos(), list(dict.fromkeys([given.run, NONE]))
@@ -62,7 +62,7 @@ def main() -> None:
             if name == given.run:
                 tiles, titles = row_pairs(people, said)
                 sheet = picture.contact_sheet(tiles, 4, titles, height=300)
-                cv2.imwrite(str(given.picture), cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))
+                cv2.imwrite(str(given.picture), cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 90])
     result = {
         "command": [*commands, f"python tools/sir_pictures.py RUNS --run {given.run}"],
         "machine": f"{platform.machine()}, Python {platform.python_version()}, torch {torch.__version__}, one thread",
