@@ -636,7 +636,7 @@ def stability(r: dict[str, Any]) -> str:
         [
             "Two public-domain photos, each in 25 ways (light, blur, crop, rotation, noise, JPEG), each looked at alone: RMS distance "
             "over all vertices of every identity mesh to the mean of that person's, and of the two people's means.",
-            table(["", "mean, mm", "largest, mm", "farthest", "two people, mm"], rows),
+            table(["", "mean, mm", "largest, mm", "farthest", "within 1 mm", "two people, mm"], rows),
             STABILITY,
             "![two people: photo, shape over it, identity mesh, distance to the other](images/sir.jpg)",
         ]
@@ -644,9 +644,9 @@ def stability(r: dict[str, Any]) -> str:
 
 
 STABILITY = (
-    "Every way but the strongest blur (σ of 3 % of the face) keeps every shape within 1 mm of its person's mean, with SIR as "
-    "without it and as with the network that ships: one photo's own pixels move a shape by 0.3 mm, another photo of the same "
-    "person by ten times as much (the four conditions above). Between the two people lie 2 to 3 mm."
+    "With SIR every way but the strongest blur (σ of 3 % of the face) keeps both shapes within 1 mm of their person's mean; "
+    "without it and with the network that ships it is much the same. One photo's own pixels move a shape by 0.3 mm, another photo "
+    "of the same person by ten times as much (the four conditions above). Between the two people lie 2 to 3 mm."
 )
 
 

@@ -24,7 +24,7 @@ import os
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -82,6 +82,8 @@ def bulk(
             f"workers is {workers}, shard {options.shard} and seconds {options.seconds:g}; give at least 0 processes, "
             "1 photo per file and some time"
         )
+    if options.predictor.endswith(".onnx"):
+        options = replace(options, predictor=os.path.abspath(options.predictor))
     fingerprint = _fingerprint(options.predictor)
     for folder in (out, out / PHOTOS, out / PERSONS):
         make_folder(folder)
