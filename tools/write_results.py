@@ -626,6 +626,7 @@ def stability(r: dict[str, Any]) -> str:
             f"{v['mean, mm']:.2f}",
             f"{v['largest, mm']:.2f}",
             v["farthest"],
+            f"{v['within 1 mm']} of 25",
             f"{people['the two means, mm']:.2f}",
         ]
         for name, people in r["systems"].items()
