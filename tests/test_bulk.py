@@ -291,6 +291,12 @@ def test_errors_of_a_process_reach_the_user(people, cluster, tmp_path, monkeypat
         bulk([people], tmp_path, workers=1)
 
 
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://[::1]:1"])
+def test_a_cluster_that_does_not_answer_is_not_waited_for(address):
+    with pytest.raises(SameFaceError, match=r"no Ray cluster answers at .*: check the address"):
+        module._check_reachable(address)
+
+
 def test_a_ray_that_starts_nothing_is_not_waited_for_forever(people, cluster, tmp_path, monkeypatch):
     monkeypatch.setattr(module, "MEMORY", 10**18)
     monkeypatch.setattr(module, "PATIENCE", 0.5)

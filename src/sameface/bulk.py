@@ -21,6 +21,7 @@ import hashlib
 import json
 import logging
 import os
+import socket
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -264,7 +265,8 @@ class _Ray:
                     "local", num_cpus=self.workers, include_dashboard=False, object_store_memory=OBJECT_STORE,
                     log_to_driver=False, logging_level=logging.ERROR,
                 )  # fmt: skip
-        elif self.ours:
+        elif self.ours and self.address is not None:
+            _check_reachable(self.address)
             ray.init(self.address, log_to_driver=False, logging_level=logging.ERROR)
         return self.workers or max(1, int(ray.cluster_resources().get("CPU", 1)))
 
@@ -273,6 +275,16 @@ class _Ray:
 
         if self.ours:
             ray.shutdown()
+
+
+def _check_reachable(address: str) -> None:
+    """Raise SameFaceError if nothing listens at HOST:PORT, where Ray itself would wait for ever."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if host and port.isdigit():
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
+        except OSError as error:
+            raise SameFaceError(f"no Ray cluster answers at {address} ({error}): check the address") from None
 
 
 def _deal(job: _Job, todo: deque[int], workers: int, report: Callable[[int], None]) -> None:
