@@ -93,7 +93,7 @@ def test_everything_imported_is_declared():
         return {module.get(name, name.replace("-", "_")) for name in names}
 
     plain = modules(project["dependencies"])
-    extra = {name: modules(project["optional-dependencies"][name]) for name in ("train", "evaluate", "compile")}
+    extra = {name: modules(project["optional-dependencies"][name]) for name in ("train", "evaluate", "compile", "bulk")}
     for path in PACKAGE.rglob("*.py"):
         inside = path.relative_to(PACKAGE).as_posix()
         allowed = {"sameface", *plain, *sys.stdlib_module_names}
@@ -118,6 +118,8 @@ def test_everything_imported_is_declared():
             allowed |= extra["evaluate"]
         if inside.startswith(("morphable/", "register", "build")):
             allowed |= extra["compile"]
+        if inside.startswith("bulk"):
+            allowed |= extra["bulk"]
         for node in ast.walk(ast.parse(path.read_text())):
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             names += [node.module] if isinstance(node, ast.ImportFrom) and node.module else []
