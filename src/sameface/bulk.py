@@ -12,9 +12,9 @@ What ends a process (a crash of a decoder, no more memory, a photo that takes lo
 photo its row: a process notes what it is about to do, another one does the shard again, and what two processes ended at
 gets the error WorkerDied.
 
-Memory: this process holds the paths of one shard; a list is held as Arrow columns until the plan is written (0.3 to 0.5 GB
-for a million photos). A process holds one photo, one shard's rows and one person's observations, which take 0.3 MB a photo
-while they are fitted.
+Memory: this process holds the paths of one shard; a list is held as Arrow columns until the plan is written (0.3 to
+0.5 GB for a million photos). A process holds one photo, one shard's rows and one person's observations, which take
+0.3 MB a photo while they are fitted.
 """
 
 import hashlib
