@@ -39,6 +39,8 @@ def people(sources: Sequence[str | Path], *, each: bool = False) -> tuple[Path, 
     if not given:
         raise ValueError("give a folder of photos, or a list: sameface bulk PEOPLE --out FACES")
     for path in lists:
+        if not path.exists():
+            raise BadData(f"there is no file or folder {path}; check the spelling")
         if path.suffix.lower() not in LIST_SUFFIXES or len(given) > 1:
             raise ValueError(
                 f"bulk takes folders, or one list ({', '.join(LIST_SUFFIXES)}), but was given {path.name}"
