@@ -23,7 +23,7 @@ from sameface.detect import detect
 from sameface.fit import fit
 from sameface.observe import observe, points_of
 from sameface.predictor import load
-from sameface.reconstruction import _measured, join, look
+from sameface.reconstruction import join, look, measured
 
 RUNS = 40
 
@@ -92,7 +92,7 @@ def main() -> None:
             read = timed(lambda: image.read(path), times["read"])
             timed(partial(detect, read.pixels), times["detect"])
             seen = timed(partial(observe, read, network), times["observe (with detect)"])
-            timed(partial(fit, points_of(network), _measured(seen[:1]), shared=False), times["fit"])
+            timed(partial(fit, points_of(network), measured(seen[:1]), shared=False), times["fit"])
             timed(partial(saved, seen[:1], Path(folder) / "face.obj"), times["fit and save OBJ"])
             if other is not None:
                 timed(other, theirs)

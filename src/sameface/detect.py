@@ -16,6 +16,7 @@ from jaxtyping import Float, Int, UInt8
 
 from sameface.arrays import Record
 from sameface.errors import AssetMissing
+from sameface.predictor import threads
 
 __all__ = ["Faces", "detect", "suppress"]
 
@@ -117,5 +118,6 @@ def _session() -> Any:
             f"then sameface export"
         )
     options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads()
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # idle threads would slow what follows
     return onnxruntime.InferenceSession(str(NETWORK), options, providers=["CPUExecutionProvider"])

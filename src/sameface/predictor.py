@@ -1,6 +1,7 @@
 """From a face in a photo to what a network says of it: the upright crop, and ONNX files that describe themselves."""
 
 import json
+import os
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -131,6 +132,12 @@ class Predictor:
         return said
 
 
+def threads() -> int:
+    """What OMP_NUM_THREADS allows, which onnxruntime does not ask; 0: one per core."""
+    allowed = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]
+    return int(allowed) if allowed.isdigit() else 0
+
+
 _LOADED: dict[Path, Predictor] = {}
 
 
@@ -144,5 +151,5 @@ def load(name: str = "default") -> Predictor:
         )
     path = path.resolve()
     if path not in _LOADED:
-        _LOADED[path] = Predictor(path)
+        _LOADED[path] = Predictor(path, threads=threads())
     return _LOADED[path]
