@@ -576,7 +576,7 @@ def sir(r: dict[str, Any]) -> str:
                 f"{found[region]['mm, correlation']:.3f}, {spread_of(found[region][name], off[region][name], 1)}"
             )
         cropped.append([row, *cells])
-    modes = ", ".join(f"{region} {v['largest cosine']:.2g}" for region, v in r["modes"].items())
+    modes = ", ".join(f"{region} {v['largest_cosine']:.2g}" for region, v in r["modes"].items())
     errors = list(r["base"]["photometric error"])
     pixels = [
         [name, f"{v['68 points, NME %']:.2f}", *(f"{v['photometric error'][e]:.4f}" for e in errors)]
@@ -587,7 +587,10 @@ def sir(r: dict[str, Any]) -> str:
          *(spread_of(mean[row]["photometric error"][e], deviation[row]["photometric error"][e], 4) for e in errors)]
         for row in rows
     ]  # fmt: skip
-    conditions = list(mean["none"]["conditions"])
+    conditions = {
+        "together/mm": "same person, mm", "apart/mm": "others, mm", "apart/ratio": "ratio", "frontal/mm": "neutral frontal to the rest, mm",
+        "spread/mean": "mean, σ", "spread/variance": "variance, σ²", "spread/kl": "KL per dimension",
+    }  # fmt: skip
     four = [
         [row, *(spread_of(mean[row]["conditions"][c], deviation[row]["conditions"][c]) for c in conditions)]
         for row in rows
@@ -609,14 +612,29 @@ def sir(r: dict[str, Any]) -> str:
             "colours in [0, 1]). With light solved per photo, networks are compared by geometry and albedo alone.",
             table(["", "68 points, NME %", *errors], pixels),
             "The four conditions (`sameface.conditions`):",
-            table(["", *conditions], four),
+            table(["", *conditions.values()], four),
             "![coefficients against the model's distribution](images/sir-spread.png)",
             SIR,
         ]
     )
 
 
-SIR = ""
+SIR = (
+    "What this shows. The order is the paper's: identity losses make the shapes of people never seen tell them apart better, by "
+    "vertices from 76 to 85 percent (AUC, one photo each) with CosFace, a little better with centres, and to 87 with the KL term, "
+    "the best of all systems here. Centres alone shrink everybody towards the mean (a person's photos are nearer to each other, but "
+    "so are different people); the KL term gives the spread back, and with it the Euclidean distance, the ratio of distances and "
+    "the model's variance. Weighted centres do as much as plain ones here: with 600 steps and 316 persons every centre is near its "
+    "photos anyway, and the most neutral and frontal photo is no nearer to the rest than any other. Along orthogonal modes "
+    "coefficients and vertices agree to all digits; measured over a cropped region they do not, and there the coefficients even "
+    "flatter the network by up to four percent.\n\n"
+    "The photometric loss lowers the pixels' error on unseen photos from 0.198 to 0.054, and by 3 % where only geometry counts (mean "
+    "albedo, best light); the shapes it teaches tell people apart better (AUC 76 against 68 by σ). It does cost landmarks: 1.52 against "
+    "1.31 % after as many steps, at these weights. The rows after it use landmarks for a fifth of each batch only, as the paper "
+    "has it, which costs more (1.8 %). Eq. 22 draws a photo for its person 78 times in 100, in the first part of the run too, "
+    "so the 28,645 photos without a known person were seen less than once.\n\n"
+    "Without SIR the run took 20 minutes on one busy core, each row 5 more."
+)
 
 
 def stability(r: dict[str, Any]) -> str:
