@@ -589,7 +589,7 @@ def sir(r: dict[str, Any]) -> str:
     ]  # fmt: skip
     conditions = {
         "together/mm": "same person, mm", "apart/mm": "others, mm", "apart/ratio": "ratio", "frontal/mm": "neutral frontal to the rest, mm",
-        "spread/mean": "mean, σ", "spread/variance": "variance, σ²", "spread/kl": "KL per dimension",
+        "spread/mean": "mean, σ", "spread/variance": "variance, σ²", "spread/kl": "KL, nats",
     }  # fmt: skip
     four = [
         [row, *(spread_of(mean[row]["conditions"][c], deviation[row]["conditions"][c]) for c in conditions)]
