@@ -14,10 +14,8 @@ best.
 """
 
 import argparse
-import dataclasses
 import json
 import platform
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -25,6 +23,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from runs import command, restored, rounded
 
 from sameface import train
 from sameface.datasets import facetable
@@ -57,14 +56,11 @@ def main() -> None:
     given = parser.parse_args()
     torch.set_num_threads(1)
     names = ["main", *(f"{kind}-{seed}" for seed in SEEDS for kind in ("pairs", "local")), "rate"]
-    runs = {name: train.restore(given.runs / name, "last.pt") for name in names}
-    unfinished = [name for name, (method, about) in runs.items() if about["step"] != method.config.steps]
-    if unfinished:
-        sys.exit(f"the runs {', '.join(unfinished)} are not at their last step yet; give the same command again")
+    runs = restored(given.runs, names)
     methods = {name: method for name, (method, _) in runs.items()}
     result = {
         "command": [
-            *(command(name, about) for name, (_, about) in runs.items()),
+            *(command(name, about, "facetable:DATA/faces") for name, (_, about) in runs.items()),
             "python tools/landmark_depth_study.py RUNS DATA/faces ORACLES --out results/landmark-depth.json",
         ],
         "machine": f"{platform.machine()}, Python {platform.python_version()}, torch {torch.__version__}, one thread",
@@ -78,18 +74,6 @@ def main() -> None:
     }
     given.out.write_text(json.dumps(rounded(result), indent=1, ensure_ascii=False) + "\n")
     print(given.out)
-
-
-def command(name: str, about: dict[str, Any]) -> str:
-    """The command line of a run: what differs from the defaults, without the folders of a machine."""
-    flags = []
-    for part, defaults in (("config", landmark_depth.Config()), ("loop", train.Loop())):
-        usual = json.loads(json.dumps(dataclasses.asdict(defaults)))
-        for key, value in about[part].items():
-            if value != usual[key] and key not in train.HOW:
-                words = value if isinstance(value, list) else [value]
-                flags.append(f"--{key.replace('_', '-')} {' '.join(map(str, words))}")
-    return f"sameface train landmark_depth --data facetable:DATA/faces --out RUNS/{name} {' '.join(flags)}"
 
 
 def parameters(module: torch.nn.Module) -> int:
@@ -310,13 +294,6 @@ def rate(work: Callable[[], Any], repeats: int = 200) -> float:
             work()
         times.append((time.process_time() - start) / (repeats // 10))
     return 1 / float(np.median(times))
-
-
-def rounded(value: Any) -> Any:
-    """Numbers to four significant figures."""
-    if isinstance(value, dict):
-        return {key: rounded(v) for key, v in value.items()}
-    return float(f"{value:.4g}") if isinstance(value, float | np.floating) else value
 
 
 if __name__ == "__main__":

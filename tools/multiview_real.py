@@ -28,7 +28,8 @@ from typing import Any
 import numpy as np
 import torch
 from identity_halves import compared
-from multiview_study import VARIANTS, deviation, over_seeds, rounded
+from multiview_study import VARIANTS
+from runs import deviation, over, rounded
 from scipy.optimize import linear_sum_assignment
 from tune_priors import sets_of
 
@@ -89,8 +90,8 @@ def main() -> None:
         "photos": len(photos.person),
         "photos rejected by the labels": data.rejected,
         "yaws, mean degrees from 0, -45, 45": away,
-        "mean over seeds": over_seeds(seeds, np.mean),
-        "deviation over seeds": over_seeds(seeds, deviation),
+        "mean over seeds": over(np.mean, list(seeds.values())),
+        "deviation over seeds": over(deviation, list(seeds.values())),
         "network that ships and its fit, results/identity-halves.json": others,
         "seeds": seeds,
     }

@@ -15,7 +15,6 @@ then mean and deviation over seeds.
 """
 
 import argparse
-import dataclasses
 import json
 import platform
 import sys
@@ -24,12 +23,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from runs import command, deviation, over, restored, rounded
 
-from sameface import train
 from sameface.datasets import synthetic
 from sameface.geometry import align, euler_from_rotation
 from sameface.image import crop
-from sameface.methods import multiview
 from sameface.methods.multiview import in_camera
 from sameface.metrics.alignment import Surface
 from sameface.metrics.scans import armse
@@ -69,12 +67,10 @@ def main() -> None:
         sys.exit(f"the data set has {people.views} photos of each person; the mean of five needs at least {MEAN_OF}")
     seeds, commands = {}, []
     for seed in given.seeds:
-        restored = {variant: train.restore(given.runs / f"{variant}-{seed}", "last.pt") for variant in VARIANTS}
-        commands += [command(f"{name}-{seed}", about) for name, (_, about) in restored.items()]
-        unfinished = [name for name, (method, about) in restored.items() if about["step"] != method.config.steps]
-        if unfinished:
-            sys.exit(f"seed {seed}: {', '.join(unfinished)} not at the last step yet; give the same command again")
-        seeds[str(seed)] = measured({name: method for name, (method, _) in restored.items()}, people, persons)
+        found = restored(given.runs, [f"{variant}-{seed}" for variant in VARIANTS])
+        commands += [command(name, about, "synthetic:DATA/synthetic") for name, (_, about) in found.items()]
+        methods = dict(zip(VARIANTS, (method for method, _ in found.values()), strict=True))
+        seeds[str(seed)] = measured(methods, people, persons)
         print(seed, {row: seeds[str(seed)][row]["ARMSE"] for row in ROWS})
     result = {
         "command": [*DRAWN, *commands, f"python tools/multiview_study.py {HERE} --split {given.split}"],
@@ -82,25 +78,12 @@ def main() -> None:
         "persons": persons,
         "photos of each": people.views,
         "paper, ARMSE mm": ROWS,
-        "mean over seeds": over_seeds(seeds, np.mean),
-        "deviation over seeds": over_seeds(seeds, deviation),
+        "mean over seeds": over(np.mean, list(seeds.values())),
+        "deviation over seeds": over(deviation, list(seeds.values())),
         "seeds": seeds,
     }
     given.out.write_text(json.dumps(rounded(result), indent=1, ensure_ascii=False) + "\n")
     print(given.out)
-
-
-def command(name: str, about: dict[str, Any]) -> str:
-    """The command line of a run: what differs from the defaults, without the folders of a machine."""
-    flags = []
-    for part, defaults in (("config", multiview.Config()), ("loop", train.Loop())):
-        usual = json.loads(json.dumps(dataclasses.asdict(defaults)))
-        for key, value in about[part].items():
-            if value != usual[key] and key not in train.HOW:
-                value = f"RUNS/{Path(value).parent.name}/{Path(value).name}" if key == "start" else value
-                off = "no-" if value is False else ""
-                flags.append(f"--{off}{key.replace('_', '-')}" + ("" if isinstance(value, bool) else f" {value}"))
-    return f"sameface train multiview --data synthetic:DATA/synthetic --out RUNS/{name} {' '.join(flags)}"
 
 
 def measured(methods: dict[str, Any], people: Any, persons: int) -> dict[str, dict[str, float]]:
@@ -161,25 +144,6 @@ def errors(model: Any, found: np.ndarray, truth: np.ndarray) -> tuple[float, ...
         size, rotation, shift = align(found.astype(np.float64), truth.astype(np.float64), scale=scale)
         after.append(float(np.linalg.norm(size * found @ rotation.T + shift - truth, axis=1).mean()))
     return value, *after
-
-
-def over_seeds(seeds: dict[str, Any], function: Any) -> dict[str, dict[str, float]]:
-    first = next(iter(seeds.values()))
-    return {
-        row: {name: float(function([one[row][name] for one in seeds.values()])) for name in first[row]} for row in first
-    }
-
-
-def deviation(values: list[float]) -> float:
-    """Of a sample; 0 for a single seed."""
-    return float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
-
-
-def rounded(value: Any) -> Any:
-    """Numbers to four significant figures."""
-    if isinstance(value, dict):
-        return {key: rounded(v) for key, v in value.items()}
-    return float(f"{value:.4g}") if isinstance(value, float | np.floating) else value
 
 
 if __name__ == "__main__":

@@ -21,8 +21,8 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
-from multiview_study import rounded
 from readme_picture import camera
+from runs import rounded
 from sir_study import checked
 
 from sameface import export, image, picture, systems

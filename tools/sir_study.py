@@ -26,16 +26,15 @@ import json
 import math
 import os
 import platform
-import shlex
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from multiview_study import deviation, rounded
+from runs import command, deviation, over, rounded
 from scnn_study import FOLDS, NUMBERS, PAIRS, drawn_pairs, landmark_errors
 
 from sameface import appearance, render, train
@@ -107,25 +106,10 @@ def checked(runs: Path, names: Sequence[str]) -> list[str]:
         if about["method"] != "sir" or not as_named:
             sys.exit(f"{name} is a run with other settings than its name says; see the docstring: {config}")
         unfinished += [name] if about["step"] != config["steps"] else []
-        commands.append(command(name, about))
+        commands.append(command(name, about, "labelled:TRAIN_LABELS"))
     if unfinished:
         sys.exit(f"{', '.join(unfinished)} not at the last step yet; give the same command again")
     return commands
-
-
-def command(name: str, about: dict[str, Any]) -> str:
-    """The command line of a run: what differs from the defaults, without the folders of a machine."""
-    flags = []
-    for part, defaults in (("config", sir.Config()), ("loop", train.Loop())):
-        usual = json.loads(json.dumps(dataclasses.asdict(defaults)))
-        for key, value in about[part].items():
-            if value != usual[key] and key not in train.HOW:
-                value = f"RUNS/{Path(value).parent.name}/{Path(value).name}" if key == "start" else value
-                value = Path(value).name if key in ("morphable", "encoder") else value
-                off = "no-" if value is False else ""
-                flag = f"--{off}{key.replace('_', '-')}"
-                flags.append(flag if isinstance(value, bool) else f"{flag} {shlex.quote(str(value))}")
-    return f"sameface train sir --data labelled:TRAIN_LABELS --out RUNS/{name} {' '.join(flags)}"
 
 
 class Test:
@@ -325,13 +309,6 @@ def isometric(model: MorphableModel, identity: np.ndarray) -> np.ndarray:
     modes = np.linalg.qr(model.identity_basis.reshape(-1, model.n_identity).astype(np.float64)).R
     along = np.pad(identity @ modes.T, ((0, 0), (0, -model.n_identity % 3))).reshape(len(identity), -1, 3)
     return along * np.sqrt(along.shape[1] / model.n_vertices)
-
-
-def over(function: Callable[[list[float]], Any], seeds: Sequence[Any]) -> Any:
-    """The function of each number over the seeds; trees of dicts in, one such tree out."""
-    if isinstance(seeds[0], dict):
-        return {name: over(function, [one[name] for one in seeds]) for name in seeds[0]}
-    return float(function(list(seeds)))
 
 
 if __name__ == "__main__":

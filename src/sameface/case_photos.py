@@ -11,6 +11,7 @@ from sameface import errors, image
 from sameface.case import Case
 from sameface.errors import BadPhoto, NoFaceFound, SameFaceError
 from sameface.face import Observation, Photo
+from sameface.geometry import intersection_over_union
 from sameface.observe import observe
 from sameface.predictor import FIVE, Predictor
 from sameface.views import evenly
@@ -107,11 +108,10 @@ def _read(path: Path, name: str, frames: int | None) -> Iterator[Photo]:
 
 def _overlap(a: Float[np.ndarray, "K 2"], b: Float[np.ndarray, "L 2"]) -> float:
     """Intersection over union of the boxes around two sets of points, each widened by MARGIN."""
-    (low_a, high_a), (low_b, high_b) = (_widened(points) for points in (a, b))
-    both = np.clip(np.minimum(high_a, high_b) - np.maximum(low_a, low_b), 0, None).prod()
-    return float(both / ((high_a - low_a).prod() + (high_b - low_b).prod() - both))
+    return intersection_over_union(_widened(a), _widened(b))
 
 
-def _widened(points: Float[np.ndarray, "K 2"]) -> tuple[np.ndarray, np.ndarray]:
+def _widened(points: Float[np.ndarray, "K 2"]) -> Float[np.ndarray, " 4"]:
     low, high = points.min(0), points.max(0)
-    return low - MARGIN * (high - low).max(), high + MARGIN * (high - low).max()
+    margin = MARGIN * (high - low).max()
+    return np.concatenate([low - margin, high + margin])

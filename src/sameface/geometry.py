@@ -10,6 +10,7 @@ __all__ = [
     "apply_affine",
     "barycentric",
     "euler_from_rotation",
+    "intersection_over_union",
     "nearest_rotation",
     "rotation_from_6d",
     "rotation_from_axis_angle",
@@ -145,6 +146,16 @@ def barycentric(
 ) -> Float[Array, "*b L D"]:
     """Points sum_k w_lk · x_{corner_lk} on a mesh."""
     return (vertices[..., corners, :] * weights[..., None]).sum(-2)
+
+
+def intersection_over_union(a: Float[np.ndarray, " 4"], b: Float[np.ndarray, " 4"]) -> float:
+    """Of two boxes (x0, y0, x1, y1).
+
+    >>> intersection_over_union(np.array([0.0, 0, 2, 2]), np.array([1.0, 0, 3, 2])) == 1 / 3
+    True
+    """
+    both = np.clip(np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2]), 0, None).prod()
+    return float(both / ((a[2:] - a[:2]).prod() + (b[2:] - b[:2]).prod() - both))
 
 
 def vertex_normals(vertices: Float[np.ndarray, "*b V 3"], faces: Int[np.ndarray, "F 3"]) -> Float[np.ndarray, "*b V 3"]:

@@ -33,7 +33,7 @@ from sameface.camera import WeakPerspective
 from sameface.errors import BadPhoto, NoFaceFound
 from sameface.face import Observation
 from sameface.fit import fit
-from sameface.geometry import euler_from_rotation
+from sameface.geometry import euler_from_rotation, intersection_over_union
 from sameface.mesh_io import Animation, write_file
 from sameface.observe import picture_around, points_of
 from sameface.predictor import load
@@ -207,16 +207,10 @@ def _check_length(path: Path, count: int) -> None:
 def _followed(faces: Sequence[Observation], last: Observation | None, number: int) -> Observation | None:
     """The face where the last one was; if there is none, the `number`-th largest; None if there are not so many."""
     if last is not None and faces:
-        overlap = [_overlap(one.box, last.box) for one in faces]
+        overlap = [intersection_over_union(one.box, last.box) for one in faces]
         if max(overlap) >= FOLLOWED:
             return faces[int(np.argmax(overlap))]
     return faces[number - 1] if number <= len(faces) else None
-
-
-def _overlap(a: Float[np.ndarray, " 4"], b: Float[np.ndarray, " 4"]) -> float:
-    """Intersection over union of two boxes."""
-    both = np.clip(np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2]), 0, None).prod()
-    return float(both / ((a[2:] - a[:2]).prod() + (b[2:] - b[:2]).prod() - both))
 
 
 def _times(seconds: Float[np.ndarray, " N"], rate: float, path: Path) -> tuple[Float[np.ndarray, " N"], list[str]]:

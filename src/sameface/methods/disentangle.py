@@ -50,7 +50,7 @@ from sameface.errors import BadData
 from sameface.geometry import similarity_2d
 from sameface.labels import in_photo
 from sameface.morphable.formats import open_or_default
-from sameface.nets import SphereFace
+from sameface.nets import SphereFace, one_cycle
 from sameface.predictor import SPHEREFACE_FIVE, five_of_68
 
 RANGE = 4.0
@@ -205,9 +205,7 @@ class Method(nn.Module):
     def schedule(self, progress: float) -> float:
         """Linear warm-up over 3 % of the run, cosine to 1 %; λ_R follows the progress too."""
         self.progress.fill_(progress)
-        if progress < 0.03:
-            return (progress + 1e-4) / 0.03
-        return 0.01 + 0.99 * 0.5 * (1 + np.cos(np.pi * (progress - 0.03) / 0.97))
+        return one_cycle(progress)
 
     # ── training items ─────────────────────────────────────────────────────────────────────────────────────
 

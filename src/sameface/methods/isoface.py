@@ -36,7 +36,7 @@ from sameface.errors import AssetMissing
 from sameface.fit import Points
 from sameface.geometry import apply_affine, barycentric, rotation_from_6d, vertex_normals
 from sameface.labels import IBUG_MIRRORED
-from sameface.nets import residual
+from sameface.nets import one_cycle, residual
 from sameface.predictor import FIVE, affine_from_landmarks
 
 LANDMARKS = "landmarks"
@@ -176,9 +176,7 @@ class Method(nn.Module):
 
     def schedule(self, progress: float) -> float:
         """Linear warm-up over 3 % of the run, cosine to 1 %."""
-        if progress < 0.03:
-            return (progress + 1e-4) / 0.03
-        return 0.01 + 0.99 * 0.5 * (1 + np.cos(np.pi * (progress - 0.03) / 0.97))
+        return one_cycle(progress)
 
     def sample(self, data: Any, index: int, rng: np.random.Generator, train: bool) -> dict[str, np.ndarray]:
         """One augmented crop: `images` (size, size, 3) uint8, landmarks of both kinds in crop units, `visible` (L,)."""

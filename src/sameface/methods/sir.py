@@ -54,7 +54,7 @@ from sameface.fit import Points
 from sameface.geometry import rotation_from_quaternion, similarity_2d
 from sameface.morphable import MorphableModel
 from sameface.morphable.formats import open_or_default
-from sameface.nets import SphereFace
+from sameface.nets import SphereFace, one_cycle
 from sameface.predictor import SPHEREFACE_FIVE, five_of_68
 
 SIZE, CUT = 112, 8
@@ -315,9 +315,7 @@ class Method(nn.Module):
     def schedule(self, progress: float) -> float:
         """Linear warm-up over 3 % of the run, cosine to 1 %; SIR begins with the progress too."""
         self.progress.fill_(progress)
-        if progress < 0.03:
-            return (progress + 1e-4) / 0.03
-        return 0.01 + 0.99 * 0.5 * (1 + np.cos(np.pi * (progress - 0.03) / 0.97))
+        return one_cycle(progress)
 
     # ── training items ─────────────────────────────────────────────────────────────────────────────────────
 
