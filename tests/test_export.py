@@ -58,6 +58,33 @@ def test_the_file_tells_nothing_about_the_machine(exported, run):
     assert not list(exported.parent.glob("*.part"))
 
 
+def test_only_the_wanted_outputs_and_what_they_need(run, exported, tmp_path):
+    part = export.export(run, tmp_path / "part.onnx", only=["logits"])
+    assert [output.name for output in onnx.load(part).graph.output] == ["logits"]
+    assert len(onnx.load(part).graph.initializer) < len(onnx.load(exported).graph.initializer)
+    assert export.describe(part) == export.describe(exported)
+    with pytest.raises(ValueError, match=r"no output colour; it has logits"):
+        export.export(run, tmp_path / "none.onnx", only=["logits", "colour"])
+
+
+def test_half_the_bytes_for_weights_of_16_bits(run, exported, tmp_path):
+    import onnxruntime
+
+    half = export.export(run, tmp_path / "half.onnx", half=True)
+
+    def large(path):
+        return [array for array in onnx.load(path).graph.initializer if np.prod(array.dims) >= export.SMALL]
+
+    assert {array.data_type for array in large(exported)} == {onnx.TensorProto.FLOAT}
+    assert {array.data_type for array in large(half)} == {onnx.TensorProto.FLOAT16}
+    assert sum(len(array.raw_data) for array in large(exported)) == 2 * sum(len(one.raw_data) for one in large(half))
+    images = np.random.default_rng(0).random((2, 3, 64, 96), np.float32)
+    answers = [
+        onnxruntime.InferenceSession(str(path)).run(["logits"], {"images": images})[0] for path in (exported, half)
+    ]
+    assert 0 < np.abs(answers[0] - answers[1]).max() < 1e-2
+
+
 def test_a_file_that_disagrees_with_torch_is_not_left(run, tmp_path, monkeypatch):
     forward = detector.Method.forward
 

@@ -139,7 +139,7 @@ def test_several_photos_beat_the_average_face(points, make):
 
 def test_a_strong_prior_gives_the_average_face(points):
     measured, *_ = drawn(points, weak, 0)
-    found = fit(points, measured, Priors(identity=1e9))
+    found = fit(points, measured, Priors(identity=1e9, network=0.0))
     assert np.abs(found.identity).max() < 1e-3
 
 
@@ -148,9 +148,10 @@ def test_a_strong_trust_in_the_network_gives_the_networks_answer(points):
     said = np.random.default_rng(1).normal(size=measured.identity.shape)
     sigma = measured.sigma * np.array([1, 2, 1, 4, 1.0])[:, None]
     found = fit(
-        points, replace(measured, identity=said, sigma=sigma), Priors(identity=0.0, network=1e9, expression=1e9)
+        points, replace(measured, identity=said, sigma=sigma), Priors(identity=1e9, network=1.0, expression=1e9)
     )
-    weight = 1 / np.array([1, 4, 1, 16, 1])
+    sizes = np.linalg.norm(np.ptp(measured.landmarks, axis=1), axis=1)
+    weight = sizes**2 / np.array([1, 4, 1, 16, 1])
     np.testing.assert_allclose(found.identity[0], weight @ said / weight.sum(), atol=1e-3)
     np.testing.assert_allclose(found.expression, measured.expression, atol=1e-3)
 
@@ -204,6 +205,19 @@ def test_turning_scaling_and_moving_the_photo_moves_the_camera_and_not_the_face(
     shape = points(plain.identity, plain.expression)
     expected = apply_affine(np.stack([affine] * 3), plain.camera.project(shape))
     np.testing.assert_allclose(other.camera.project(shape), expected, atol=0.02 * zoom)
+
+
+def test_more_pixels_do_not_make_a_photo_count_more(points):
+    """One photo of three five times as large, with the same errors in parts of the face."""
+    measured, *_ = drawn(points, weak, 1, count=3, noise=1.0)
+    measured = replace(measured, identity=np.random.default_rng(2).normal(size=measured.identity.shape))
+    zoom = np.array([1.0, 5.0, 1.0])
+    camera = replace(
+        measured.camera, scale=measured.camera.scale * zoom, translation=measured.camera.translation * zoom[:, None]
+    )
+    landmarks, sigma = measured.landmarks * zoom[:, None, None], measured.sigma * zoom[:, None]
+    large = fit(points, replace(measured, landmarks=landmarks, sigma=sigma, camera=camera))
+    np.testing.assert_allclose(large.identity, fit(points, measured).identity, atol=2e-3)
 
 
 def test_one_gross_outlier_changes_little(points):

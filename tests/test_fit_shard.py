@@ -193,7 +193,7 @@ def test_of_two_that_do_not_fit_together_neither_is_kept(fitted):
 
 @settings(max_examples=20)
 @given(seed=st.integers(0, 2**32 - 1), count=st.integers(3, 12), farthest=st.sampled_from([2.0, 4.0]))
-def test_who_agrees_is_who_agrees_in_a_reconstruction(seed, count, farthest):
+def test_who_agrees_is_who_agrees_in_a_reconstruction_with_the_limits_of_labels(seed, count, farthest):
     rng = np.random.default_rng(seed)
     identity = rng.normal(0, 0.4, 80) + rng.normal(size=(count, 80)) * rng.uniform(0.1, 2.0, (count, 1))
     quality = rng.uniform(0.1, 0.9, count)
@@ -202,6 +202,7 @@ def test_who_agrees_is_who_agrees_in_a_reconstruction(seed, count, farthest):
     alone = Fit(identity, np.zeros((count, 51)), SEEN.camera, np.zeros(count), ())
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(reconstruction, "FARTHEST", farthest)
+        patch.setattr(reconstruction, "APART", 2.5)
         keep, dropped = reconstruction._consistent(seen, alone, default())
     assert np.flatnonzero(agree).tolist() == keep
     for photo, _, text in dropped:

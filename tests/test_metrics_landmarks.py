@@ -185,7 +185,7 @@ def test_the_truth_has_no_error(seed):
 
 
 @settings(max_examples=15)
-@given(seed=seeds, scale=st.floats(0.3, 3))
+@given(seed=seeds, scale=st.floats(0.3, 0.9) | st.floats(1.1, 3))
 def test_alignment_takes_out_what_it_names(seed, scale):
     predicted, truth = pair(seed)
     turn = turned(seed)
@@ -197,7 +197,7 @@ def test_alignment_takes_out_what_it_names(seed, scale):
     np.testing.assert_allclose(error(moved, "rigid"), error(predicted, "rigid"), rtol=1e-7)
     np.testing.assert_allclose(error(grown, "similarity"), error(predicted, "similarity"), rtol=1e-7)
     assert error(grown, "none") > error(predicted, "none")
-    assert np.isclose(error(grown, "rigid"), error(predicted, "rigid"), rtol=1e-3) == np.isclose(scale, 1, atol=2e-3)
+    assert not np.isclose(error(grown, "rigid"), error(predicted, "rigid"), rtol=1e-3)
 
 
 @settings(max_examples=15)

@@ -14,10 +14,12 @@ from sameface import observe as module
 from sameface.detect import Faces, detect
 from sameface.errors import NoFaceFound
 from sameface.face import Photo
-from sameface.geometry import apply_affine, euler_from_rotation
+from sameface.geometry import apply_affine, euler_from_rotation, similarity_2d
+from sameface.image import crop as crop_of
 from sameface.image import read
 from sameface.observe import observe
-from sameface.predictor import load
+from sameface.predictor import SPHEREFACE_FIVE, five_of_68, load
+from sameface.reconstruction import join
 
 
 def seen(source, **options):
@@ -55,6 +57,19 @@ def test_everything_is_in_pixels_of_the_photo(anna):
 
 def load_points():
     return module.points_of(load())
+
+
+def test_another_network_may_say_the_identity(anna):
+    """It sees the face as SphereFace aligns it; here that is cut out by hand, from the points of a whole fit."""
+    network = load("identity")
+    one = seen(astronaut(), identity=network)[0]
+    np.testing.assert_array_equal(one.landmarks, anna.landmarks)
+    np.testing.assert_array_equal(one.expression, anna.expression)
+    five = five_of_68(join([anna]).views[0].landmarks)
+    crop = crop_of(astronaut(), similarity_2d(five, SPHEREFACE_FIVE), (112, 112))
+    by_hand = network(crop[None])["identity"][0]
+    assert np.corrcoef(one.identity, by_hand)[0, 1] > 0.95
+    assert np.corrcoef(one.identity, anna.identity)[0, 1] < 0.9
 
 
 def test_a_larger_photo_of_the_same_face_says_the_same(anna):

@@ -28,7 +28,7 @@ PHOTOS, ROUNDS = 3000, 3
 
 def left_over(points: Points, measured: Measured) -> np.ndarray:
     """(L, 3) mm: least squares over the photos of what the projected mean face misses, per point."""
-    answer = fit(points, measured, Priors(identity=1e6, expression=5.0), shared=False)
+    answer = fit(points, measured, Priors(identity=1e6, network=0.0, expression=5.0), shared=False)
     seen = points(0 * answer.identity, answer.expression)
     missed = measured.landmarks - answer.camera.project(seen)
     camera = answer.camera.scale[:, None, None] * answer.camera.rotation[:, :2]  # (N, 2, 3) px per mm

@@ -6,7 +6,6 @@ limits; cross-validation by persons compares what it may look at; people of the 
 (results/verify.json). In every cell of photo counts, same and different pairs weigh the same.
 """
 
-import hashlib
 import json
 import sys
 from pathlib import Path
@@ -20,7 +19,7 @@ from sameface.camera import WeakPerspective
 from sameface.face import Observation
 from sameface.metrics.verification import area_under_curve, equal_error_rate, tar_at_far
 from sameface.morphable import default
-from sameface.predictor import load
+from sameface.predictor import networks_name, networks_sha256
 from sameface.reconstruction import join
 from sameface.verify import FARS, features, limit
 
@@ -28,6 +27,8 @@ SIZES, SETS, MOST = (1, 2, 3, 4, 6, 8, 12, 16), 4, 16
 CELL = 1200
 """different pairs kept per pair of set sizes"""
 ASSET, REPORT = Path("src/sameface/assets/verification.json"), Path("results/verify.json")
+STEP = 0.01
+"""ln mm: the limits of neighbouring rates are at least so far apart"""
 FOLDS, LIMITS = 5, ("accept", "reject")
 Table = dict[str, np.ndarray]
 
@@ -142,7 +143,11 @@ def cross_validated(x: np.ndarray, t: Table) -> float:
 
 
 def limits(t: Table, same: bool) -> list[list[float]]:
-    """(a, b) per rate: ln of the distance's quantile is a + b u, least squares over the cells."""
+    """(a, b) per rate: ln of the distance's quantile is a + b u, least squares over the cells.
+
+    Where lines of neighbouring rates come nearer than STEP or cross, the one that is farther out gives way: it rests
+    on fewer pairs.
+    """
     spread = features(t["d"], t["n_a"], t["n_b"], MOST)[:, 2]
     rows = []
     for number in np.unique(t["cell"]):
@@ -151,8 +156,13 @@ def limits(t: Table, same: bool) -> list[list[float]]:
             rates = [1 - rate if same else rate for rate in FARS]
             rows.append((spread[here].mean(), np.sqrt(here.sum()), *np.log(np.quantile(t["d"][here], rates))))
     table = np.array(rows)
-    lines = [np.polyfit(table[:, 0], column, 1, w=table[:, 1])[::-1] for column in table[:, 2:].T]
-    return [[round(float(v), 5) for v in line] for line in lines]
+    lines = np.array([np.polyfit(table[:, 0], column, 1, w=table[:, 1]) for column in table[:, 2:].T])
+    ends, sign = np.log([2 / MOST, 2]), -1 if same else 1
+    values = sign * (lines[:, :1] * ends + lines[:, 1:])  # grow with the rate
+    for k in range(len(FARS) - 2, -1, -1):
+        values[k] = np.minimum(values[k], values[k + 1] - STEP)
+    slope = sign * np.diff(values, axis=1)[:, 0] / np.diff(ends)
+    return np.stack([sign * values[:, 0] - slope * ends[0], slope], axis=1).round(5).tolist()
 
 
 def numbers(t: Table, p: np.ndarray, part: np.ndarray, known: dict) -> dict[str, Any]:
@@ -203,14 +213,14 @@ def rounded(value):
 
 
 def main() -> None:
-    network = load("default")
-    sha = hashlib.sha256(network.path.read_bytes()).hexdigest()
+    sha = networks_sha256()
     val, test = pairs("val", sha), pairs("test", sha)
     compared = {name: cross_validated(x, val) for name, x in candidates(val).items()}
     model: Any = learnt(features(val["d"], val["n_a"], val["n_b"], MOST)[:, 1:], val, np.ones(len(val["d"]), bool))
     known: dict[str, Any] = {
-        "name": "verification-1", "command": "python tools/calibrate_verification.py", "predictor": network.name,
-        "predictor_sha256": sha, "model": default().name, "most_photos": MOST,
+        "name": "verification-2", "command": "python tools/calibrate_verification.py",
+        "predictor": networks_name(),
+        "networks_sha256": sha, "model": default().name, "most_photos": MOST,
         "coefficients": [round(float(v), 5) for v in [model.intercept_[0], *model.coef_[0]]],
         "accept": limits(val, False), "reject": limits(val, True),
     }  # fmt: skip

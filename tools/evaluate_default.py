@@ -92,7 +92,7 @@ def main() -> None:
     identity, expression, camera = joined(fitted)
     rows = {
         "network's points": data.measured.landmarks,
-        "network's coefficients": data.measured.camera.project(
+        "networks' coefficients, not fitted": data.measured.camera.project(
             points(data.measured.identity, data.measured.expression)
         ),
         "fit of one photo": camera.project(points(identity, expression)),
@@ -102,7 +102,7 @@ def main() -> None:
     hand = data[np.flatnonzero(manual)]
     m = hand.measured
     rows68 = {
-        "network's coefficients": projected68(hand, m.identity, m.expression, m.camera),
+        "networks' coefficients, not fitted": projected68(hand, m.identity, m.expression, m.camera),
         "fit of one photo": projected68(hand, identity[manual], expression[manual], camera[manual]),
         "baseline: mean face, camera of the fit": projected68(
             hand, 0 * identity[manual], 0 * expression[manual], camera[manual]

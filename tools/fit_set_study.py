@@ -22,7 +22,7 @@ from table import SHARED
 from sameface.datasets import facetable
 from sameface.errors import NoFaceFound
 from sameface.fit import Measured, Points, Priors, _boxed, _descend, _per_owner, _State, fit_cameras
-from sameface.fit_shard import Options, _millimetres, look, measured
+from sameface.fit_shard import PRIORS, Options, _millimetres, look, measured
 from sameface.observe import points_of
 from sameface.predictor import load
 
@@ -159,8 +159,8 @@ def convergence() -> dict[str, object]:
     even = replace(seen, sigma=np.ones_like(seen.sigma))
     return {
         "split": "train", "persons": int(owner.max()) + 1, "photos": len(owner), "points": len(points.mean),
-        "priors": asdict(Priors()),
-        "with priors and robust weights": compared(points, seen, Priors(), owner),
+        "priors": asdict(PRIORS),
+        "with priors and robust weights": compared(points, seen, PRIORS, owner),
         "eq. 7 as printed": compared(points, even, PLAIN, owner),
     }  # fmt: skip
 

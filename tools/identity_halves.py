@@ -2,7 +2,8 @@
 
 Each test-split person's photos are dealt into two disjoint halves, each half is fitted to one identity, and halves are
 compared: RMS over the face after the best rigid motion, mm. AUC: how often a person's two halves are nearer to each
-other than halves of two persons. Also with k photos per set, and against what the network alone says (no fit).
+other than halves of two persons. Also with k photos per set, and against points alone (the fit with the average face as
+its prior) and what the identity network alone says (no fit).
 """
 
 import json
@@ -14,6 +15,7 @@ from table import Observed, observed
 from tune_priors import auc, sets_of
 
 from sameface.fit import Points, fit
+from sameface.fit_shard import PRIORS
 from sameface.morphable import default
 from sameface.observe import points_of
 from sameface.predictor import load
@@ -41,13 +43,16 @@ def compared(identity: np.ndarray, persons: np.ndarray) -> dict[str, float]:
             "different pairs": int((~same).sum())}  # fmt: skip
 
 
-def fitted(points: Points, data: Observed, sets: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """One identity per set: of the fit, and the plain mean of what the network said."""
+def fitted(points: Points, data: Observed, sets: list[np.ndarray]) -> dict[str, np.ndarray]:
+    """One identity per set: of the fit, of the fit of points alone, and the plain mean of what the network said."""
     rows, owner = np.concatenate(sets), np.repeat(np.arange(len(sets)), [len(s) for s in sets])
-    answer = fit(points, data.measured[rows], person=owner)
     first = np.concatenate([[0], np.cumsum([len(s) for s in sets])[:-1]])
-    network = np.stack([data.measured.identity[s].mean(0) for s in sets])
-    return answer.identity[first], network
+    seen = data.measured[rows]
+    return {
+        "fit": fit(points, seen, person=owner).identity[first],
+        "points alone": fit(points, seen, PRIORS, person=owner).identity[first],
+        "network alone": np.stack([data.measured.identity[s].mean(0) for s in sets]),
+    }
 
 
 def main() -> None:
@@ -61,11 +66,11 @@ def main() -> None:
         rows = rng.permutation(np.flatnonzero(data.person == person))
         halves += [rows[: len(rows) // 2], rows[len(rows) // 2 :]]
         persons += [person, person]
-    for name, identity in zip(("fit", "network only"), fitted(points, data, halves), strict=True):
+    for name, identity in fitted(points, data, halves).items():
         out[f"disjoint halves, {name}"] = compared(identity, np.array(persons))
     for size in (1, 2, 4, 8):
         sets, owners = sets_of(data, size)
-        for name, identity in zip(("fit", "network only"), fitted(points, data, list(sets)), strict=True):
+        for name, identity in fitted(points, data, list(sets)).items():
             out[f"sets of {size}, {name}"] = compared(identity, owners)
     Path("results/identity-halves.json").write_text(json.dumps(out, indent=1) + "\n")
     print(json.dumps(out, indent=1))

@@ -12,12 +12,18 @@ import numpy as np
 from table import observed
 
 from sameface import reconstruction
-from sameface.fit import fit
+from sameface.fit import Priors, fit
+from sameface.fit_shard import PRIORS
 from sameface.morphable import default
 from sameface.observe import points_of
 from sameface.predictor import load
 
 SETS = 300
+TRIED = ((4.0, 2.5), (1.5, 2.5), (1.0, 2.0), (1.5, 2.0), (1.0, 1.75), (1.5, 1.75), (2.0, 1.75), (1.0, 1.5), (1.5, 1.5),
+         (2.0, 1.5))  # fmt: skip
+"""(reconstruction.FARTHEST, reconstruction.APART)"""
+FIT, POINTS = "of the fit", "of points alone, as labels are made"
+FITS = {FIT: Priors(), POINTS: PRIORS}
 
 
 class Seen:
@@ -29,28 +35,31 @@ class Seen:
 
 def main() -> None:
     points, data, rng = points_of(load("default")), observed("val", persons_only=True), np.random.default_rng(0)
-    alone = fit(points, data.measured, shared=False)
-    found, mistaken, mistaken_pure = 0, 0, 0
+    alone = {name: fit(points, data.measured, priors, shared=False) for name, priors in FITS.items()}
+    people, counts = np.unique(data.person, return_counts=True)
+    people, cases = people[counts >= 6], []
     for _ in range(SETS):
-        person, stranger = rng.choice(np.unique(data.person), 2, replace=False)
-        mine = rng.choice(np.flatnonzero(data.person == person), 6)
-        rows = np.append(mine[:5], rng.choice(np.flatnonzero(data.person == stranger)))
-        for pure, chosen in ((False, rows), (True, mine)):
-            seen = [Seen(float(data.quality[k]), int(k)) for k in chosen]
-            part = alone[chosen]
-            keep, _ = reconstruction._consistent(seen, part, default())
-            if pure:
-                mistaken_pure += 6 - len(keep)
-            else:
-                found += 5 not in keep
-                mistaken += sum(k not in keep for k in range(5))
-    out = {
-        "command": "python " + " ".join(["tools/outliers.py", *sys.argv[1:]]), "split": "val", "sets": SETS,
-        "threshold mm": reconstruction.FARTHEST,
-        "strangers left out": found / SETS,
-        "own photos left out by mistake, with a stranger": mistaken / (5 * SETS),
-        "own photos left out by mistake, without": mistaken_pure / (6 * SETS),
-    }  # fmt: skip
+        person, stranger = rng.choice(people, 2, replace=False)
+        mine = rng.choice(np.flatnonzero(data.person == person), 6, replace=False)
+        cases.append((np.append(mine[:5], rng.choice(np.flatnonzero(data.person == stranger))), mine))
+    chosen = reconstruction.FARTHEST, reconstruction.APART
+
+    def kept(name: str, rows: np.ndarray) -> set[int]:
+        seen = [Seen(float(data.quality[k]), int(k)) for k in rows]
+        return set(reconstruction._consistent(seen, alone[name][rows], default())[0])  # type: ignore[arg-type]
+
+    table = []
+    for name, farthest, apart in [(POINTS, 4.0, 2.5), *((FIT, *pair) for pair in TRIED)]:
+        reconstruction.FARTHEST, reconstruction.APART = farthest, apart
+        mixed, pure = [kept(name, rows) for rows, _ in cases], [kept(name, mine) for _, mine in cases]
+        table.append({
+            "shapes": name, "mm": farthest, "× median": apart,
+            "strangers left out": sum(5 not in keep for keep in mixed) / SETS,
+            "own photos left out by mistake, with a stranger": sum(5 - len(keep - {5}) for keep in mixed) / (5 * SETS),
+            "own photos left out by mistake, without": sum(6 - len(keep) for keep in pure) / (6 * SETS),
+        })  # fmt: skip
+    out = {"command": "python " + " ".join(["tools/outliers.py", *sys.argv[1:]]), "split": "val", "sets": SETS,
+           "chosen": chosen, "table": table}  # fmt: skip
     Path("results/outliers.json").write_text(json.dumps(out, indent=1) + "\n")
     print(json.dumps(out, indent=1))
 

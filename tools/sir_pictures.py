@@ -1,14 +1,14 @@
 """Two people under the method `sir`: a picture, and how little light, blur and cuts change each one's shape.
 
-    python tools/sir_pictures.py RUNS --run all-1
+    python tools/sir_pictures.py RUNS
 
 Two public-domain photos: Eileen Collins (NASA, from scikit-image) and Grace Hopper (US Navy, from matplotlib). The run
-is taken at its last step, as ONNX and by way of `sameface.systems`, so that the whole path from a photo is measured.
+`ship` is taken at its last step, as ONNX and by way of `sameface.systems`, so that the whole path from a photo counts.
 
 docs/images/sir.jpg: photo, shape over it, identity mesh, and on that how far the other person's is, mm.
 results/sir-stability.json: each photo in 25 ways (`ways`), each alone; the RMS distance over all vertices of every
 identity mesh to the mean of that person's, and of the two people's means, mm. Nothing is aligned. Beside the run stand
-the run `none-1` and the network that ships.
+`all-1` and `none-1` of `sir_study.py`, and what `sameface reconstruct` makes of a photo.
 """
 
 import argparse
@@ -34,24 +34,23 @@ from sameface.morphable import default
 from sameface.observe import observe
 from sameface.predictor import load
 
-MOST, NONE, SHIPPED = 1.0, "none-1", "default"
-"""mm: a shape that moves farther from its person's mean is not stable; the run without SIR; the network that ships"""
+MOST, RUNS, SHIPPED = 1.0, ("ship", "all-1", "none-1"), "default"
+"""mm: a shape that moves farther from its person's mean is not stable; the runs; the system that ships"""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", type=Path)
-    parser.add_argument("--run", default="all-1", help="a folder in RUNS")
     parser.add_argument("--out", type=Path, default=Path("results/sir-stability.json"))
     parser.add_argument("--picture", type=Path, default=Path("docs/images/sir.jpg"))
     given = parser.parse_args()
     torch.set_num_threads(1)
-    people, names = photos(), list(dict.fromkeys([given.run, NONE]))
-    commands = checked(given.runs, ["base", *names])
+    people = photos()
+    commands = checked(given.runs, ["base", "base-8", *RUNS])
     with TemporaryDirectory() as folder:
         files = {who: written(ways(pixels), Path(folder) / who) for who, pixels in people.items()}
         found = {}
-        for name in [*names, SHIPPED]:
+        for name in [*RUNS, SHIPPED]:
             network = SHIPPED if name == SHIPPED else str(Path(folder) / f"{name}.onnx")
             if name != SHIPPED:
                 export.export(given.runs / name, Path(network), weights="last.pt")
@@ -59,12 +58,12 @@ def main() -> None:
             said = {who: measured(system, each) for who, each in files.items()}
             found[name] = stability(said, len(files[next(iter(files))]))
             print(name, json.dumps(rounded(found[name]), ensure_ascii=False))
-            if name == given.run:
+            if name == RUNS[0]:
                 tiles, titles = row_pairs(people, said)
                 sheet = picture.contact_sheet(tiles, 4, titles, height=300)
                 cv2.imwrite(str(given.picture), cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 90])
     result = {
-        "command": [*commands, f"python tools/sir_pictures.py RUNS --run {given.run}"],
+        "command": [*commands, "python tools/sir_pictures.py RUNS"],
         "machine": f"{platform.machine()}, Python {platform.python_version()}, torch {torch.__version__}, one thread",
         "photos of each": len(ways(next(iter(people.values())))),
         "largest that counts as stable, mm": MOST,

@@ -3,9 +3,10 @@
     python tools/sir_study.py LABELS RUNS --out results/sir.json
 
 LABELS holds labels of the test split (`sameface fit-set facetable:DATA/faces --splits test --out LABELS`), RUNS the run
-folders `base` (photos and landmarks), `landmarks` (landmarks alone, as many steps) and, of every seed, the rows of the
-paper's table II, `none-1 cos-1 centre-1 weighted-1 all-1` and so on (`--seeds`), each started from base/last.pt.
-Nothing is trained here, and every run is taken at its last step. Each sees every photo alone. Measured:
+folders `base` (photos and landmarks), `landmarks` (landmarks alone, as many steps), `base-8` (as base, landmarks
+weighing four times as much), `ship` (everything, started from base-8: the network that ships) and, of every seed, the
+rows of the paper's table II, `none-1 cos-1 centre-1 weighted-1 all-1` and so on (`--seeds`), each started from
+base/last.pt. Nothing is trained here, and every run is taken at its last step. Each sees every photo alone. Measured:
 
 - 6,000 pairs of test persons, 10 folds: same person or not, by coefficients and by vertices (tables II to IV). On the
   whole mesh, whose modes are orthogonal, distances of coefficients in mm are those of vertices; on a region of it, as
@@ -46,6 +47,8 @@ from sameface.morphable import MorphableModel, default
 
 ROWS = {"none": "none", "cos": "cos", "centre": "cos+centre", "weighted": "cos+weighted centre", "all": "all"}
 """row → its `Config.recognition`"""
+ALONE = {"base": "none", "base-8": "none", "landmarks": "none", "ship": "all"}
+"""runs of one seed → the same"""
 PAPER = {
     "none": [67.67, 54.16, 66.46], "cos": [90.55, 70.77, 81.48], "centre": [95.23, 83.45, 89.10],
     "weighted": [94.47, 80.73, 86.40],
@@ -68,9 +71,9 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     given = parser.parse_args()
     torch.set_num_threads(1)
-    commands = checked(given.runs, ["base", "landmarks", *(f"{row}-{k}" for k in given.seeds for row in ROWS)])
+    commands = checked(given.runs, [*ALONE, *(f"{row}-{k}" for k in given.seeds for row in ROWS)])
     test = Test(given.labels)
-    alone = {name: test.measured(given.runs / name) for name in ("base", "landmarks")}
+    alone = {name: test.measured(given.runs / name) for name in ALONE}
     seeds = {}
     for seed in given.seeds:
         seeds[str(seed)] = {row: test.measured(given.runs / f"{row}-{seed}") for row in ROWS}
@@ -101,7 +104,7 @@ def checked(runs: Path, names: Sequence[str]) -> list[str]:
     commands, unfinished = [], []
     for name in names:
         _, about = train.restore(runs / name, "last.pt")
-        config, wanted = about["config"], ROWS.get(name.partition("-")[0], "none")
+        config, wanted = about["config"], (ALONE | ROWS)[name if name in ALONE else name.partition("-")[0]]
         as_named = config["recognition"] == wanted and config["photometric"] == (name != "landmarks")
         if about["method"] != "sir" or not as_named:
             sys.exit(f"{name} is a run with other settings than its name says; see the docstring: {config}")

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from sameface import detect
 from sameface.camera import WeakPerspective
 from sameface.datasets import facetable
 from sameface.errors import NoFaceFound
@@ -46,10 +47,8 @@ class Observed:
 
 def observed(split: str, *, persons_only: bool = False, every: int = 1) -> Observed:
     """Every row of a split whose face was found; of several faces the one nearest to the labels."""
-    network = load("default")
-    stamp = hashlib.sha256(network.path.read_bytes() + (network.path.parent / "detect.onnx").read_bytes()).hexdigest()[
-        :12
-    ]
+    files = (load("default").path, detect.NETWORK, load("identity").path)
+    stamp = hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:12]
     file = CACHE / f"{split}{'-persons' if persons_only else ''}-{every}-{stamp}.npz"
     if not file.exists():
         CACHE.mkdir(parents=True, exist_ok=True)
@@ -71,7 +70,7 @@ def _look(split: str, persons_only: bool, every: int) -> dict[str, np.ndarray]:
             continue
         label = data.landmarks(i)
         try:
-            faces = observe(Photo(data.image(i), data.names[i]), network)
+            faces = observe(Photo(data.image(i), data.names[i]), network, identity=load("identity"))
         except NoFaceFound:
             missed += 1
             continue

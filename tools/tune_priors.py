@@ -1,35 +1,40 @@
 """Choose the priors of the fit on the val split: `python tools/tune_priors.py` → results/fit-priors.json.
 
-Three things are asked of a setting. Half of the dense points are fitted and the other half predicted: the median error
-of those (percent of the face), which punishes too little and too much prior alike. The shapes of disjoint
-sets of three and of ten photos per person: AUC of "same person" by distance in mm, against sets of other persons. And
-people drawn from the model, measured with the network's real errors (`views_curve.py`): the shape's error from one and
-from eight photos.
+Three things are asked of a setting, each of people whom no network saw in training:
+
+- Left-out points: half of the dense points of a photo are fitted and the other half predicted (percent of the face),
+  which punishes too little and too much prior alike.
+- Other photos: the shape from 1, 3 or 10 photos stays as it is while cameras and expressions are fitted to other photos
+  of the person. How far the dense points of these then are from the shape's (percent of the face) says whether a shape
+  is true, as far as points seen by one network can: that network's habits come back in every photo.
+- Who is who: the shapes of disjoint sets of 1, 3 and 10 photos, as AUC of "same person" by distance in mm.
+
+The average face and the shapes of other people stand beside them.
 """
 
-import itertools
 import json
 import sys
 from pathlib import Path
 
 import numpy as np
 from table import Observed, observed
-from views_curve import points_error, real_errors
 
 from sameface.fit import Measured, Points, Priors, fit
 from sameface.morphable import default
 from sameface.observe import points_of
 from sameface.predictor import load
 
-IDENTITY = (0.3, 1.0, 3.0, 10.0)
-REPEATED = (0.0, 0.5, 1.0)
+TRIED = (
+    {"identity": 1.0, "network": 0.0}, {"network": 0.0}, {"identity": 8.0}, {"identity": 16.0}, {}, {"identity": 64.0},
+    {"identity": 128.0}, {"network": 0.4}, {"network": 0.8}, {"network": 1.0}, {"repeated": 0.0}, {"repeated": 1.0},
+    {"expression": 5.0}, {"expression": 80.0},
+)  # fmt: skip
+"""everything else as chosen; the first is the fit of points alone"""
 CHOSEN = (
-    "the defaults of Priors: identity 1, repeated 0.5, network 0, expression 20, a balance: near the best AUC for few "
-    "photos and near the least shape error for many"
+    "the defaults of Priors, a balance: near the best AUC, while the shape of one photo predicts other photos of the "
+    "person better than the average face does"
 )
-OTHERS = ({"network": 8.0}, {"network": 32.0}, {"expression": 5.0}, {"expression": 80.0})
-"""tried one at a time at the best identity × repeated"""
-SETS, PEOPLE = (3, 10), 24
+SETS, SETS_EACH, OTHER_PHOTOS = (1, 3, 10), 1, 8
 
 
 def half(points: Points, measured: Measured, chosen: np.ndarray) -> tuple[Points, Measured]:
@@ -73,12 +78,15 @@ def auc(distance: np.ndarray, same: np.ndarray) -> float:
     return float(1 - (rank[same].sum() - n * (n + 1) / 2) / (n * (~same).sum()))
 
 
-def verification(points: Points, data: Observed, priors: Priors, size: int) -> dict[str, float]:
-    sets, persons = sets_of(data, size)
-    owner = np.repeat(np.arange(len(sets)), size)
-    answer = fit(points, data.measured[sets.reshape(-1)], priors, person=owner)
-    face = default().vertices(answer.identity[::size])[:, default().regions["face"]].reshape(len(sets), -1)
-    i, j = np.triu_indices(len(sets), 1)
+def shapes_of(points: Points, data: Observed, priors: Priors, sets: np.ndarray) -> np.ndarray:
+    """(K, S) the joint identity of each set."""
+    owner = np.repeat(np.arange(len(sets)), sets.shape[1])
+    return fit(points, data.measured[sets.reshape(-1)], priors, person=owner).identity[:: sets.shape[1]]
+
+
+def verification(identity: np.ndarray, persons: np.ndarray, size: int) -> dict[str, float]:
+    face = default().vertices(identity)[:, default().regions["face"]].reshape(len(identity), -1)
+    i, j = np.triu_indices(len(identity), 1)
     distance = np.linalg.norm(face[i] - face[j], axis=1) / np.sqrt(default().regions["face"].sum())
     same = persons[i] == persons[j]
     return {
@@ -88,30 +96,61 @@ def verification(points: Points, data: Observed, priors: Priors, size: int) -> d
     }
 
 
+def other_photos(data: Observed, sets: np.ndarray, persons: np.ndarray) -> tuple[list[int], list[np.ndarray]]:
+    """Which sets to ask (the first SETS_EACH of a person), and for each up to OTHER_PHOTOS photos outside it."""
+    asked, rows, rng = [], [], np.random.default_rng(0)
+    for person in np.unique(persons):
+        for k in np.flatnonzero(persons == person)[:SETS_EACH]:
+            left = np.setdiff1d(np.flatnonzero((data.person == person) & (data.quality > 0.1)), sets[k])
+            if len(left) >= OTHER_PHOTOS // 2:
+                asked.append(int(k))
+                rows.append(rng.permutation(left)[:OTHER_PHOTOS])
+    return asked, rows
+
+
+def transferred(points: Points, data: Observed, identity: np.ndarray, rows: list[np.ndarray]) -> float:
+    """Percent of √(box area): mean distance of the points of `rows` from those of a known identity (K, S)."""
+    found = []
+    for one, photos in zip(identity, rows, strict=True):
+        seen = data.measured[photos]
+        answer = fit(points, seen, identity=one)
+        far = answer.camera.project(points(answer.identity, answer.expression)) - seen.landmarks
+        side = np.sqrt(np.ptp(seen.landmarks, axis=1).prod(1))
+        found.append(np.mean(np.linalg.norm(far, axis=2).mean(1) / side))
+    return 100 * float(np.mean(found))
+
+
 def main() -> None:
     points, data = points_of(load("default")), observed("val", persons_only=True)
     sample = data[np.random.default_rng(0).permutation(len(data.row))[:400]]
+    sets = {size: sets_of(data, size) for size in SETS}
+    asked = {size: other_photos(data, *sets[size]) for size in SETS}
     table: list[dict[str, float]] = []
-    errors = real_errors()
 
     def look(**settings: float) -> None:
         priors = Priors(**settings)  # type: ignore[arg-type]
-        row = {name: getattr(priors, name) for name in ("identity", "repeated", "network", "expression")}
+        row = {name: getattr(priors, name) for name in ("identity", "network", "repeated", "expression")}
         row["left-out points, percent"] = predicted_error(points, sample.measured, priors)
-        for size in SETS:
-            row |= verification(points, data, priors, size)
-        drawn = [points_error(np.random.default_rng((3, k)), errors, priors) for k in range(PEOPLE)]
-        row |= {f"shape error mm, {n} photos": float(np.mean([errors_of[n] for errors_of in drawn])) for n in (1, 8)}
+        for size, (rows, persons) in sets.items():
+            identity, (chosen, others) = shapes_of(points, data, priors, rows), asked[size]
+            row |= verification(identity, persons, size)
+            row[f"other photos, percent, sets of {size}"] = transferred(points, data, identity[chosen], others)
+            if priors == Priors():
+                strangers = np.roll(identity[chosen], SETS_EACH, axis=0)
+                beside[f"shape of somebody else, sets of {size}"] = transferred(points, data, strangers, others)
         table.append(row)
         print(json.dumps({k: round(v, 4) for k, v in row.items()}), flush=True)
 
-    for identity, repeated in itertools.product(IDENTITY, REPEATED):
-        look(identity=identity, repeated=repeated, network=0.0, expression=20.0)
-    best = max(table, key=lambda row: sum(row[f"auc of sets of {size}"] for size in SETS))
-    for other in OTHERS:
-        look(**({name: best[name] for name in ("identity", "repeated", "network", "expression")} | other))
+    nobody = np.zeros(points.identity.shape[2])
+    beside = {
+        f"average face, sets of {size}": transferred(points, data, np.tile(nobody, (len(rows), 1)), rows)
+        for size, (_, rows) in asked.items()
+    }
+    for settings in TRIED:
+        look(**settings)
     out = {"command": "python " + " ".join(["tools/tune_priors.py", *sys.argv[1:]]), "split": "val",
-           "photos": len(data.row), "missed": data.missed, "chosen": CHOSEN, "settings": table}  # fmt: skip
+           "photos": len(data.row), "missed": data.missed, "chosen": CHOSEN, "other photos, percent": beside,
+           "settings": table}  # fmt: skip
     Path("results/fit-priors.json").write_text(json.dumps(out, indent=1) + "\n")
 
 

@@ -3,7 +3,8 @@ results/views-curve.json and docs/images/views.png.
 
 Persons are drawn from the model (identity ~ N(0, I)); each gets 16 views with random pose, expression and camera.
 `noise`: the dense points themselves with 2 mm of independent noise, which shows the fit alone. `real errors`: the
-points with what the network really missed on val photos, photo by photo, so that errors hang together. `rendered`:
+points with what the network really missed on val photos, photo by photo, so that errors hang together. Both are fits
+of points alone, with the average face as prior, since no network can say the identity of bare points. `rendered`:
 pictures drawn with the average skin of many photos go through the whole pipeline; it asks more than real photos do,
 because the network never saw a rendered, bald, sawn-off head. Error: RMS over the face after the best similarity
 (photos without a known focal length do not tell size), mm.
@@ -21,7 +22,8 @@ from sameface.camera import WeakPerspective
 from sameface.datasets import facetable
 from sameface.errors import NoFaceFound
 from sameface.face import Photo
-from sameface.fit import Measured, Priors, fit
+from sameface.fit import Measured, fit
+from sameface.fit_shard import PRIORS
 from sameface.geometry import rotation_from_euler
 from sameface.morphable import default
 from sameface.observe import observe, points_of
@@ -43,7 +45,7 @@ def average_skin() -> np.ndarray:
     total, weight = np.zeros((512, 512, 3)), np.full((512, 512, 1), 1e-6)
     for i in np.random.default_rng(0).permutation(len(data))[:SKINS].tolist():
         try:
-            one = join(observe(Photo(data.image(i), data.names[i]), network)[:1])
+            one = join(observe(Photo(data.image(i), data.names[i]), network, identity=load("identity"))[:1])
         except NoFaceFound:
             continue
         view = one.views[0]
@@ -78,7 +80,7 @@ def rendered_error(rng: np.random.Generator, skin: np.ndarray) -> tuple[dict[int
         picture = render(model.vertices(truth, expression[k]), model.faces, camera[k], skin=(skin, model.uv),
                          background=background)  # fmt: skip
         try:
-            seen.append(observe(Photo(picture, f"view {k}"), network)[0])
+            seen.append(observe(Photo(picture, f"view {k}"), network, identity=load("identity"))[0])
         except NoFaceFound:
             missed += 1
     target = model.vertices(truth)
@@ -93,9 +95,7 @@ def real_errors() -> tuple[np.ndarray, np.ndarray]:
     return (data.measured.landmarks - data.label) / side[..., None], data.measured.sigma / side
 
 
-def points_error(
-    rng: np.random.Generator, errors: tuple[np.ndarray, np.ndarray] | None, priors: Priors | None = None
-) -> dict[int, float]:
+def points_error(rng: np.random.Generator, errors: tuple[np.ndarray, np.ndarray] | None) -> dict[int, float]:
     """Exact points plus noise: independent (NOISE_MM), or whole photos of the network's real errors."""
     model, points = default(), points_of(load("default"))
     truth = rng.normal(size=model.n_identity)
@@ -113,7 +113,7 @@ def points_error(
     target = model.vertices(truth)
     return {
         n: shape_distance(
-            model.vertices(fit(points, start[np.arange(n)], priors).identity[0]), target, model, scale=True
+            model.vertices(fit(points, start[np.arange(n)], PRIORS).identity[0]), target, model, scale=True
         )
         for n in VIEWS
     }

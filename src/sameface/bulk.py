@@ -38,7 +38,7 @@ from sameface.mesh_io import write_file
 from sameface.morphable import default
 from sameface.observe import points_of
 from sameface.outputs import make_folder
-from sameface.predictor import load
+from sameface.predictor import load, networks_name
 from sameface.reconstruction import check_options
 
 __all__ = ["Options", "bulk"]
@@ -90,8 +90,8 @@ def bulk(
         make_folder(folder)
     root, people = bulk_list.people(sources, each=options.each)
     told = {
-        "version": VERSION, "root": str(root), "morphable": default().name, "predictor": load(options.predictor).name,
-        "fingerprint": fingerprint, "settings": asdict(options),
+        "version": VERSION, "root": str(root), "morphable": default().name,
+        "predictor": networks_name(options.predictor), "fingerprint": fingerprint, "settings": asdict(options),
     }  # fmt: skip
     sizes = _planned(people, out, told, options.shard)
     start = time.perf_counter()
@@ -186,7 +186,8 @@ def _fingerprint(predictor: str) -> str:
     """Of the networks that measure; raises AssetMissing for one that cannot."""
     network = load(predictor)
     points_of(network)  # a network that is not what it should be is no photo's fault
-    return hashlib.sha256(network.path.read_bytes() + detect.NETWORK.read_bytes()).hexdigest()[:16]
+    files = (network.path, detect.NETWORK, load("identity").path)
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:16]
 
 
 # ── processes ──────────────────────────────────────────────────────────────────────────────────────────────

@@ -132,7 +132,8 @@ def _look(row: Row, root: Path, known: set[str], options: Options) -> Observatio
     if real in known:
         raise BadPhoto(f"{row['path']} was given twice; it counts once")
     known.add(real)
-    one = observe(image.read(file, name=row["path"]), load(options.predictor), min_score=options.min_score)[0]
+    photo, identity = image.read(file, name=row["path"]), load("identity")
+    one = observe(photo, load(options.predictor), identity=identity, min_score=options.min_score)[0]
     row |= {"width": one.size[0], "height": one.size[1], "box": one.box, "score": one.score, "quality": one.quality}
     return replace(one, picture=np.zeros((0, 0, 3), np.uint8))  # a person's pictures would fill the memory
 

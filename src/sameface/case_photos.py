@@ -13,7 +13,7 @@ from sameface.errors import BadPhoto, NoFaceFound, SameFaceError
 from sameface.face import Observation, Photo
 from sameface.geometry import intersection_over_union
 from sameface.observe import observe
-from sameface.predictor import FIVE, Predictor
+from sameface.predictor import FIVE, Predictor, load
 from sameface.views import evenly
 
 __all__ = ["Problem", "first_error", "first_photo", "look", "look_at_all", "photos_of", "text_of"]
@@ -54,7 +54,7 @@ def look(photo: Photo, place: Float[np.ndarray, "K 2"] | None, network: Predicto
     That is the face whose box overlaps most with the place (intersection over union); without a place the largest.
     Raises NoFaceFound.
     """
-    faces = observe(photo, network, min_score=MIN_SCORE)
+    faces = observe(photo, network, identity=load("identity"), min_score=MIN_SCORE)
     if place is None:
         return faces[0]
     five = [network.description["point_ids"].index(k) for k in FIVE]

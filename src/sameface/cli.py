@@ -97,16 +97,27 @@ def _code(worked: bool, complete: bool) -> int:
 # ── training, export, models ───────────────────────────────────────────────────────────────────────────────
 
 
-def export(run: Annotated[Path, tyro.conf.Positional], /, *, out: Path | None = None) -> int:
+def export(
+    run: Annotated[Path, tyro.conf.Positional],
+    /,
+    *,
+    out: Path | None = None,
+    only: tuple[str, ...] = (),
+    half: bool = False,
+    weights: Literal["best.pt", "last.pt"] = "best.pt",
+) -> int:
     """Run folder -> a self-describing .onnx, compared with torch on the spot.
 
     Args:
         run: Folder of a training run.
         out: File to write; default: in the folder.
+        only: Outputs that are wanted (such as identity); the file holds what these need. Default: all.
+        half: Store the weights with 16 bits.
+        weights: Those of the lowest held-out loss, or those of the last step.
     """
     from sameface.export import export as write
 
-    print(write(run, out))
+    print(write(run, out, only=only, half=half, weights=weights))
     return DONE
 
 
@@ -149,7 +160,7 @@ def verify(
 ) -> int:
     """Two people (photo, folder of photos, saved result or mesh each) -> same, different or unsure, in millimetres.
 
-    Shape is a weak witness: identify nobody by it (docs/verify.md).
+    From one photo it is often wrong: identify nobody by it (docs/verify.md).
 
     Args:
         a: A photo, a folder of photos of one person, a result of `sameface reconstruct`, or a mesh.

@@ -4,11 +4,13 @@ The multi-image fit of Liu et al. 2018 (sec. 3.3.2, eq. 7), with priors and robu
 identity α (shared), and per photo i the camera c_i and the expression β_i ∈ [0, 1]:
 
     Σ_i Σ_l ρ(|P(c_i) v_l(α, β_i) − q_il| / σ_il)
-        + λ_id (1 + (N−1) r) |α|² + λ_net N |α − ᾱ|² + λ_exp Σ_i |β_i − β̄_i|²
+        + λ_id (1 + (N−1) r) |α − k ᾱ|² + λ_exp Σ_i |β_i − β̄_i|²
 
-The network makes the same mistakes in every photo of a person: r is how far the N photos repeat each other. With r = 1,
-N copies of a photo give the shape of one; with r = 0 they count as N independent witnesses and overrule the prior.
-ρ is Huber's function, q_il the measured points and σ_il their expected errors (px), ᾱ and β̄_i what the network said.
+ᾱ is what a network says of the identity, on average over the photos (weights (face's size / mean σ)²). Networks make
+the same mistakes in every photo of a person: r is how far the N photos repeat each other. With r = 1, N copies of a
+photo give the shape of one; with r = 0 they count as N independent witnesses and overrule the prior. With k = 0 the
+prior is the average face.
+ρ is Huber's function, q_il the measured points and σ_il their expected errors (px), β̄_i what the network said.
 Each round takes two Gauss-Newton steps: the expressions (cameras move along), then the identity (cameras and the
 expressions inside their box move along). What moves along is eliminated by the Schur complement, so that the valleys
 between head size and distance, and between a smile and a wide mouth, cost no rounds. The objective never rises: a step
@@ -38,12 +40,12 @@ AT_ONCE = 4
 class Priors:
     """Weights of the objective; the defaults were chosen on the val split (results/fit-priors.json)."""
 
-    identity: float = 1.0
-    """λ_id: pull towards the average face"""
+    identity: float = 32.0
+    """λ_id: pull towards the expected face"""
     repeated: float = 0.5
     """r: correlation of the errors of two photos of a person"""
-    network: float = 0.0
-    """λ_net: pull towards the network's identity, per photo"""
+    network: float = 0.6
+    """k: the expected face is this part of what the network says; 0: the average face"""
     expression: float = 20.0
     """λ_exp: pull towards the network's expression"""
     huber: float = 1.5
@@ -136,6 +138,8 @@ def fit(
     if identity is not None:  # the state starts at what the network said
         measured = replace(measured, identity=np.tile(identity, (n, 1)))
     state = _State(points, measured, priors, owner)
+    if identity is not None:
+        state.identity[:] = identity  # to the last bit, whatever their mean is
     history = [state.objective()]
     for _ in range(priors.rounds):
         state.step_expression()
@@ -144,7 +148,7 @@ def fit(
         history.append(state.objective())
         if history[-2] - history[-1] < 1e-4 * max(history[-2], 1e-12):
             break
-    size = np.linalg.norm(np.ptp(measured.landmarks, axis=1), axis=1) / np.sqrt(2)
+    size = _sizes(measured.landmarks)
     distance = np.median(np.linalg.norm(state.camera.project(state.points()) - measured.landmarks, axis=2), axis=1)
     return Fit(state.identity[owner], state.expression, state.camera, distance / np.maximum(size, 1e-9), tuple(history))
 
@@ -187,11 +191,11 @@ class _State:
 
     def __init__(self, model: Points, measured: Measured, priors: Priors, owner: np.ndarray):
         self.model, self.measured, self.priors, self.owner = model, measured, priors, owner
-        self.count = np.bincount(owner)
-        self.ridge = priors.identity * (1 + (self.count - 1) * priors.repeated)
-        trust = 1 / np.mean(measured.sigma, axis=1) ** 2
-        self.anchor = _per_owner(trust[:, None] * measured.identity, owner) / _per_owner(trust, owner)[:, None]
-        self.identity, self.expression = self.anchor.copy(), np.clip(measured.expression, 0, 1).astype(np.float64)
+        self.ridge = priors.identity * (1 + (np.bincount(owner) - 1) * priors.repeated)
+        trust = (_sizes(measured.landmarks) / np.mean(measured.sigma, axis=1)) ** 2
+        said = _per_owner(trust[:, None] * measured.identity, owner) / _per_owner(trust, owner)[:, None]
+        self.expected = priors.network * said
+        self.identity, self.expression = said.copy(), np.clip(measured.expression, 0, 1).astype(np.float64)
         self.camera = fit_cameras(self.points(), measured, rounds=4, huber=priors.huber)
 
     def points(self) -> np.ndarray:
@@ -202,8 +206,7 @@ class _State:
 
     def prior(self, identity: np.ndarray) -> np.ndarray:
         """(persons,)"""
-        p = self.priors
-        return self.ridge * (identity**2).sum(1) + p.network * self.count * ((identity - self.anchor) ** 2).sum(1)
+        return self.ridge * ((identity - self.expected) ** 2).sum(1)
 
     def objective_per_photo(self) -> np.ndarray:
         distance = (
@@ -276,9 +279,8 @@ class _State:
 
         hessian, gradient, back = self.by_parts(reduced)
         total = _per_owner(hessian, self.owner)
-        total = total + (self.ridge + p.network * self.count)[:, None, None] * np.eye(hessian.shape[1])
-        slope = _per_owner(gradient, self.owner) - self.ridge[:, None] * self.identity
-        slope = slope + (p.network * self.count)[:, None] * (self.anchor - self.identity)
+        total = total + self.ridge[:, None, None] * np.eye(hessian.shape[1])
+        slope = _per_owner(gradient, self.owner) + self.ridge[:, None] * (self.expected - self.identity)
         delta = np.linalg.solve(total, slope[..., None])[..., 0]
         move = _followed(back, delta[self.owner])
         start = (self.camera, self.expression, self.identity)
@@ -333,6 +335,11 @@ def _descend(at: Callable[[np.ndarray], np.ndarray], before: np.ndarray) -> None
             return
         step = np.where(worse, step / 3, step)
     at(np.where(worse, 0.0, step))
+
+
+def _sizes(landmarks: Float[np.ndarray, "N L 2"]) -> Float[np.ndarray, " N"]:
+    """Of the faces in the photos, px."""
+    return np.linalg.norm(np.ptp(landmarks, axis=1), axis=1) / np.sqrt(2)
 
 
 def _check(points: Points, measured: Measured) -> None:

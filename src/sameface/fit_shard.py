@@ -18,7 +18,7 @@ from sameface.camera import WeakPerspective
 from sameface.datasets.labelled import name_of, parameters
 from sameface.errors import BadData, BadPhoto, NoFaceFound
 from sameface.face import Observation, Photo
-from sameface.fit import Fit, Measured, fit
+from sameface.fit import Fit, Measured, Priors, fit
 from sameface.morphable import default
 from sameface.observe import observe, points_of
 from sameface.predictor import Predictor
@@ -27,6 +27,9 @@ __all__ = ["Options", "Record", "agreeing", "fit_shard", "look", "measured", "ow
 
 FARTHEST_LABEL = 0.25
 """a found face whose middle is farther than this part of the labels' extent from theirs is another face"""
+
+PRIORS = Priors(identity=1.0, network=0.0)
+"""labels owe nothing to what a network says of the identity"""
 
 Record = dict[str, Any]
 
@@ -127,8 +130,8 @@ def agreeing(
     """Which photos of a person agree, and each one's distance d_i (mm RMS over the face) from the others.
 
     d_i = |B (α_i − Σ_{j≠i} w_j α_j / Σ_{j≠i} w_j)| with the photos' own identities α and qualities w. Among three or
-    more, the worst is left out while d > max(farthest, 2.5 · median of the rest's d), as `sameface reconstruct` does.
-    A photo alone has distance 0.
+    more, the worst is left out while d > max(farthest, 2.5 · median of the rest's d). A photo
+    alone has distance 0.
     """
     shapes, keep, distance = identity @ _millimetres(), np.arange(len(identity)), np.zeros(len(identity))
 
@@ -168,12 +171,12 @@ def _fitted(records: list[Record], seen: list[Observation], network: Predictor, 
     told: dict[str, Any] = {"alone": [], "joint": [], "photos": [len(seen), 0]}
     if not seen:
         return told
-    alone = fit(points, measured(seen), shared=False)
+    alone = fit(points, measured(seen), PRIORS, shared=False)
     told["alone"] = list(alone.objective)
     kept = np.flatnonzero(_accepted(records, seen, alone, owner, options))
     if not len(kept):
         return told
-    joint = fit(points, measured([seen[k] for k in kept]), person=owner[kept])
+    joint = fit(points, measured([seen[k] for k in kept]), PRIORS, person=owner[kept])
     for k, row in enumerate(kept):
         _residual(records[row], seen[row], float(joint.residual[k]), options)
         if "reason" not in records[row]:

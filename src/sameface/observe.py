@@ -1,4 +1,7 @@
-"""A photo → the faces in it: detector, upright crop, network, and the crop once more around what the network saw."""
+"""A photo → the faces in it: detector, upright crop, network, and the crop once more around what the network saw.
+
+A second network may say the identity; it sees the face as SphereFace aligns it.
+"""
 
 from dataclasses import replace
 from functools import lru_cache
@@ -12,11 +15,18 @@ from sameface.detect import Faces, detect
 from sameface.errors import AssetMissing, NoFaceFound
 from sameface.face import Observation, Photo
 from sameface.fit import Points
-from sameface.geometry import apply_affine
+from sameface.geometry import apply_affine, similarity_2d
 from sameface.morphable import default
-from sameface.predictor import FIVE, Predictor, affine_from_five_points, affine_from_landmarks
+from sameface.predictor import (
+    FIVE,
+    SPHEREFACE_FIVE,
+    Predictor,
+    affine_from_five_points,
+    affine_from_landmarks,
+    five_of_68,
+)
 
-__all__ = ["observe", "picture_around", "points_of"]
+__all__ = ["observe", "picture_around", "points68", "points_of"]
 
 SMALLEST_FACE = 20.0
 """px; smaller faces carry too little to measure"""
@@ -29,8 +39,10 @@ AT_ONCE = 16
 """faces that go through the network at a time, so that a crowd does not fill the memory"""
 
 
-def observe(photo: Photo, predictor: Predictor, *, min_score: float = 0.6) -> list[Observation]:
-    """Every face of a photo, the largest first.
+def observe(
+    photo: Photo, predictor: Predictor, *, identity: Predictor | None = None, min_score: float = 0.6
+) -> list[Observation]:
+    """Every face of a photo, the largest first. The identity is what the network `identity` says, else `predictor`.
 
     Raises NoFaceFound, naming the photo, its size and the best candidate, when there is none.
     """
@@ -47,6 +59,10 @@ def observe(photo: Photo, predictor: Predictor, *, min_score: float = 0.6) -> li
     again = np.stack([affine_from_landmarks(points, points[five], predictor.size) for points in seen])
     said = _said(photo.pixels, again, predictor)
     seen = _in_photo(said, again, predictor)
+    if identity is not None:
+        wanted = SPHEREFACE_FIVE * (identity.size / 112)
+        aligned = np.stack([similarity_2d(five, wanted) for five in _five(said, again, predictor)])
+        said["identity"] = _said(photo.pixels, aligned, identity)["identity"]
     return [
         _observation(photo, chosen, k, {name: values[k] for name, values in said.items()}, again[k], seen[k], predictor)
         for k in range(len(again))
@@ -71,6 +87,13 @@ def points_of(predictor: Predictor) -> Points:
     ids = np.array(predictor.description["point_ids"])
     points = Points.of(model, model.extra["mediapipe_faces"][ids], model.extra["mediapipe_weights"][ids])
     return replace(points, mean=points.mean + np.array(predictor.description.get("point_offsets_mm", np.zeros(3))))
+
+
+@lru_cache(maxsize=1)
+def points68() -> Points:
+    """The shipped model at the 68 iBUG points."""
+    model = default()
+    return Points.of(model, model.landmark_faces, model.landmark_weights)
 
 
 def _nothing(photo: Photo, faces: Faces, side: np.ndarray, min_score: float) -> str:
@@ -102,6 +125,14 @@ def _in_photo(said: dict[str, np.ndarray], affines: np.ndarray, predictor: Predi
     """(N, L, 2) the network's points in photo px."""
     points = (said["landmarks"].astype(np.float64) + 0.5) * predictor.size
     return np.stack([apply_affine(_inverse(a), p) for a, p in zip(affines, points, strict=True)])
+
+
+def _five(said: dict[str, np.ndarray], affines: np.ndarray, predictor: Predictor) -> Float[np.ndarray, "N 5 2"]:
+    """Eyes, nose tip and mouth corners of the face that the network's coefficients make, photo px."""
+    shapes = points68()(said["identity"].astype(np.float64), said["expression"].astype(np.float64))
+    turned = shapes @ said["rotation"].astype(np.float64).swapaxes(1, 2)
+    flat = said["scale"][:, None, None] * turned[..., :2] + said["translation"][:, None]
+    return np.stack([five_of_68(one) for one in _in_photo({"landmarks": flat}, affines, predictor)])
 
 
 def _inverse(affine: Float[np.ndarray, "2 3"]) -> Float[np.ndarray, "2 3"]:

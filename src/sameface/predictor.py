@@ -1,5 +1,6 @@
 """From a face in a photo to what a network says of it: the upright crop, and ONNX files that describe themselves."""
 
+import hashlib
 import json
 import os
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from sameface.errors import AssetMissing, BadPhoto
 
 __all__ = [
     "SPHEREFACE_FIVE", "Predictor", "affine_from_five_points", "affine_from_landmarks", "five_of_68", "load",
+    "networks_name", "networks_sha256",
 ]  # fmt: skip
 
 CONTEXT = 1.4
@@ -107,6 +109,11 @@ class Predictor:
         """Side of the crop, px."""
         return int(self.description["crop"]["size"])
 
+    @cached_property
+    def sha256(self) -> str:
+        """Of the file."""
+        return hashlib.sha256(self.path.read_bytes()).hexdigest()
+
     @property
     def views(self) -> tuple[float, ...]:
         """The yaws of the photos of one person that it sees together, degrees; empty: it sees each photo alone."""
@@ -153,3 +160,13 @@ def load(name: str = "default") -> Predictor:
     if path not in _LOADED:
         _LOADED[path] = Predictor(path, threads=threads())
     return _LOADED[path]
+
+
+def networks_name(predictor: str = "default") -> str:
+    """What a reconstruction was made by: name@version of the network for points, and of that for the identity."""
+    return f"{load(predictor).name} {load('identity').name}"
+
+
+def networks_sha256(predictor: str = "default") -> str:
+    """One digest of both."""
+    return hashlib.sha256((load(predictor).sha256 + load("identity").sha256).encode()).hexdigest()

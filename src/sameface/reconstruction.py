@@ -16,7 +16,7 @@ from sameface.geometry import align, barycentric
 from sameface.image import Source
 from sameface.morphable import MorphableModel, default
 from sameface.observe import observe, points_of
-from sameface.predictor import Predictor, load
+from sameface.predictor import Predictor, load, networks_name
 from sameface.result import Reconstruction, View
 
 __all__ = [
@@ -36,8 +36,9 @@ PUPILS, BLINKS = (468, 473), ("eyeBlinkRight", "eyeBlinkLeft")
 """MediaPipe's numbers of the subject's right and left pupil, and the expressions that shut these eyes"""
 LEAST_FACING, MOST_SHUT = 0.7, 0.5
 """an iris is measured where the cosine of the head's turn is at least the first, and the blink at most the second"""
-FARTHEST = 4.0
-"""mm RMS: a photo whose own shape is this far from the others' joint shape is taken for somebody else or a bad fit"""
+FARTHEST, APART = 1.5, 1.75
+"""mm RMS, and parts of the others' median: a photo whose own shape is farther than both from the others' joint shape is
+taken for somebody else or a bad fit (results/outliers.json)"""
 LEAST_QUALITY = 0.06
 """a worse photo does not count when there is a better one"""
 LONGEST_WINDOW = 10.0
@@ -108,7 +109,7 @@ def look(
             if photo.name in seen_names:
                 raise BadPhoto(f"{photo.name} was given twice; the second is left out")
             seen_names.add(photo.name)
-            faces.append(tuple(observe(photo, network, min_score=min_score)))
+            faces.append(tuple(observe(photo, network, identity=load("identity"), min_score=min_score)))
         except SameFaceError as error:
             problems.append((name, type(error).__name__, str(error)))
         except MemoryError:
@@ -149,7 +150,7 @@ def join(
         identity=joint.identity[0],
         views=views,
         model=model,
-        predictor=network.name,
+        predictor=networks_name(predictor),
         scale=scale,
         scale_from=origin,
         dropped=tuple(problems) + tuple(dropped),
@@ -295,7 +296,7 @@ def _consistent(
         distance = from_others(keep)
         worst = int(distance.argmax())
         rest = from_others(keep[:worst] + keep[worst + 1 :])  # how far apart they are without it: it moves their mean
-        if distance[worst] <= max(FARTHEST, 2.5 * float(np.median(rest))):
+        if distance[worst] <= max(FARTHEST, APART * float(np.median(rest))):
             break
         how_far = f"its shape is {distance[worst]:.1f} mm from the other photos'"
         text = f"{how_far}: another person, or a face hidden or distorted"

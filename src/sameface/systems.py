@@ -30,9 +30,9 @@ from sameface.camera import Perspective, WeakPerspective
 from sameface.case import Answer, Case
 from sameface.case_photos import look_at_all, text_of
 from sameface.fit import Measured as Seen
-from sameface.fit import Points, fit_cameras
+from sameface.fit import fit_cameras
 from sameface.morphable import default
-from sameface.observe import points_of
+from sameface.observe import points68, points_of
 from sameface.predictions import predicted
 from sameface.predictor import load as load_network
 from sameface.reconstruction import join
@@ -102,7 +102,7 @@ def answer(measured: Measured, asked: Collection[str] = ANSWERS) -> Answer:
         expression = measured["expression"]
         identity = np.repeat(measured["identity"][None], len(expression), axis=0)
         if "landmarks" in asked and "landmarks" not in parts:
-            parts["landmarks"] = _in_photo(_ibug()(identity, expression), measured)
+            parts["landmarks"] = _in_photo(points68()(identity, expression), measured)
         if "vertices" in asked:
             parts["vertices"] = _in_photo(model.vertices(identity, expression), measured).astype(np.float32)
     if "identity" in measured:
@@ -151,13 +151,6 @@ def _mean(case: Case) -> Measured:
 # ── cameras and points ─────────────────────────────────────────────────────────────────────────────────────
 
 
-@cache
-def _ibug() -> Points:
-    """Our model seen at the 68 iBUG points only."""
-    model = default()
-    return Points.of(model, model.landmark_faces, model.landmark_weights)
-
-
 def _cameras(cameras: list[Any]) -> Measured:
     """Cameras as arrays; what a weak-perspective camera does not have is NaN."""
 
@@ -195,6 +188,6 @@ def _fingerprint(name: str) -> str:
 def _ours() -> bytes:
     """sha256 of what is ours, read once: code that changes meanwhile is not the code that runs."""
     here = Path(__file__).parent
-    files = [here / f"{module}.py" for module in CODE] + [detect.NETWORK, load_network("default").path]
-    files.append(here / "assets" / "face_model.npz")
+    files = [here / f"{module}.py" for module in CODE] + [detect.NETWORK, here / "assets" / "face_model.npz"]
+    files += [load_network(name).path for name in ("default", "identity")]
     return hashlib.sha256(b"".join(hashlib.sha256(file.read_bytes()).digest() for file in files)).digest()

@@ -7,8 +7,8 @@ n_A and n_B photos (at most 16 count) and u = ln(1/n_A + 1/n_B), the probability
     1 / (1 + exp(-(w_0 + w_1 ln d + w_2 u + w_3 u ln d + w_4 u²))),
 
 fitted by logistic regression on people of the val split (tools/calibrate_verification.py), same and different being
-equally likely beforehand. It belongs to one network, so other networks get a distance and no probability. Shape is a
-weak witness, above all from one photo: docs/verify.md has the numbers. Nobody should be identified by it.
+equally likely beforehand. It belongs to the networks that ship, so others get a distance and no probability. From one
+photo it is often wrong: docs/verify.md has the numbers. Nobody should be identified by it.
 """
 
 import hashlib
@@ -32,7 +32,7 @@ from sameface.mesh_io import write_file
 from sameface.mesh_read import read_mesh
 from sameface.metrics.verification import mesh_distance
 from sameface.morphable import default
-from sameface.predictor import load
+from sameface.predictor import networks_sha256
 from sameface.reconstruction import reconstruct, shape_distance
 from sameface.result import RESULT_VERSION, Reconstruction
 
@@ -214,7 +214,7 @@ class _Side:
     predictor: str | None = None
     """name@version, where that is known"""
     sha256: str | None = None
-    """of the network, where it ran here"""
+    """of the networks, where they ran here"""
     files: Mapping[str, str] = field(default_factory=dict)
     """digest → name of everything that was read"""
     dropped: tuple[tuple[str, str, str], ...] = ()
@@ -256,7 +256,7 @@ def _uncalibrated(sides: Sequence[_Side]) -> str:
     for side in sides:
         if side.predictor is None:
             return f"{side.name} does not say which network made it; give its photos or its result.json"
-        if side.predictor != known["predictor"] or side.sha256 not in (None, known["predictor_sha256"]):
+        if side.predictor != known["predictor"] or side.sha256 not in (None, known["networks_sha256"]):
             return f"{side.name} was made by {side.predictor}, and the calibration is that of our default network"
     return ""
 
@@ -265,10 +265,10 @@ def _warning(counts: Sequence[int], known: Mapping[str, Any]) -> str:
     usual = 2 / (1 / counts[0] + 1 / counts[1])
     size = max((int(n) for n in known["auc"] if int(n) <= usual + 1e-9), default=1)
     many = "one photo" if size == 1 else f"{size} photos"
-    right = f"{100 * known['auc'][str(size)]:.0f} of 100"
+    right = min(99, math.floor(100 * known["auc"][str(size)]))
     return (
-        f"shape is a weak witness: with {many} of each, a person is nearer to themselves than somebody else is in "
-        f"{right} cases (50 would be chance). Identify nobody by it"
+        f"in a few people's press photos, with {many} of each, a person is nearer to themselves than somebody else is "
+        f"in {right} of 100 cases (50 would be chance). Identify nobody by it"
     )
 
 
@@ -291,7 +291,7 @@ def _photos(given: Sequence[Path], predictor: str, min_score: float) -> _Side:
     used = {view.seen.photo for view in answer.views}
     files = {_digest(path.resolve()): str(path) for path in paths if str(path) in used}
     name = str(paths[0]) if len(paths) == 1 else f"the person in {paths[0]} …"
-    return _reconstructed(name, answer, files, _digest(load(predictor).path))
+    return _reconstructed(name, answer, files, networks_sha256(predictor))
 
 
 def _reconstructed(name: str, answer: Reconstruction, files: Mapping[str, str], sha256: str | None) -> _Side:
