@@ -16,11 +16,10 @@ import cv2
 import numpy as np
 from disentangle_study import rmse
 
-from sameface import image, systems
+from sameface import networks, systems
 from sameface.camera import Perspective
 from sameface.case import Case
 from sameface.errors import SameFaceError
-from sameface.face import Photo
 from sameface.geometry import align, rotation_from_euler
 from sameface.morphable import default
 from sameface.predictor import load
@@ -76,9 +75,8 @@ def of_network(path: str) -> Callable[[Case], Answer]:
     network = load(path)
 
     def say(case: Case) -> Answer:
-        photo: Photo = image.read(case.photos[0])
-        affine = systems._affine(photo, None, network)
-        said = network(image.crop(photo.pixels, affine, (network.size, network.size), edge=True)[None])
+        (cut,), _ = networks._crops(network, case)
+        said = network(cut.pixels[None])
         if "neutral" not in said:
             return None, None, said["landmarks68"][0].astype(float)
         return said["neutral"][0], said["shape"][0], default().landmarks(said["shape"][0])
