@@ -98,6 +98,11 @@ def test_limits_loosen_with_the_rate_and_lie_between_the_measured_ones(low, n_a,
     assert limit("reject", low, n_a, n_b) > limit("reject", middle, n_a, n_b) > limit("reject", high, n_a, n_b)
 
 
+@pytest.mark.parametrize(("share", "text"), [(0.9999, "over 99 %"), (0.0, "under 1 %"), (0.5, "50 %"), (0.99, "99 %")])
+def test_nothing_is_certain(share, text):
+    assert module._percent(share) == text
+
+
 def test_the_calibration_is_that_of_the_packaged_network():
     assert KNOWN["predictor"] == networks_name()
     assert KNOWN["networks_sha256"] == networks_sha256()

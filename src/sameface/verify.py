@@ -83,7 +83,7 @@ class Verdict:
         """The verdict for a terminal, warnings included."""
         counts = " and ".join("?" if n is None else str(n) for n in self.photos)
         apart = [f"{x:.2f} mm" if x is not None else "–" for x in self.disagreement]
-        chance = "unknown" if self.probability is None else f"{100 * self.probability:.0f} %"
+        chance = "unknown" if self.probability is None else _percent(self.probability)
         lines = [
             f"{self.word} (at an error rate of {100 * self.far:g} %)",
             f"  distance       {self.distance_mm:.2f} mm RMS over the face after the best rigid motion",
@@ -238,6 +238,11 @@ def _distance(first: np.ndarray, second: np.ndarray) -> float:
     first, second = first.astype(np.float64), second.astype(np.float64)
     _, rotation, shift = align(first, second, scale=False)
     return float(np.sqrt(((first @ rotation.T + shift - second) ** 2).sum(1).mean()))
+
+
+def _percent(share: float) -> str:
+    """For a reader: never 0 and never 100, which 38 people cannot carry."""
+    return "over 99 %" if share > 0.99 else "under 1 %" if share < 0.01 else f"{100 * share:.0f} %"
 
 
 def _decided(
