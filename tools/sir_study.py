@@ -35,7 +35,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from runs import command, deviation, over, rounded
+from runs import command, deviation, over, restored, rounded
 from scnn_study import FOLDS, NUMBERS, PAIRS, drawn_pairs, landmark_errors
 
 from sameface import appearance, render, train
@@ -101,17 +101,13 @@ def main() -> None:
 
 def checked(runs: Path, names: Sequence[str]) -> list[str]:
     """The command line of each run; leaves when one is not finished, or is not what its name says."""
-    commands, unfinished = [], []
-    for name in names:
-        _, about = train.restore(runs / name, "last.pt")
-        config, wanted = about["config"], (ALONE | ROWS)[name if name in ALONE else name.partition("-")[0]]
+    commands = []
+    for name, (_, about) in restored(runs, names).items():
+        config, wanted = about["config"], ALONE.get(name) or ROWS[name.partition("-")[0]]
         as_named = config["recognition"] == wanted and config["photometric"] == (name != "landmarks")
         if about["method"] != "sir" or not as_named:
             sys.exit(f"{name} is a run with other settings than its name says; see the docstring: {config}")
-        unfinished += [name] if about["step"] != config["steps"] else []
         commands.append(command(name, about, "labelled:TRAIN_LABELS"))
-    if unfinished:
-        sys.exit(f"{', '.join(unfinished)} not at the last step yet; give the same command again")
     return commands
 
 

@@ -19,7 +19,7 @@ that would raise it is cut to a third, and again, then refused.
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -27,9 +27,9 @@ from jaxtyping import Float, Int
 from sameface.arrays import Record
 from sameface.camera import Camera, Perspective, WeakPerspective
 from sameface.geometry import rotation_from_axis_angle
-from sameface.morphable import MorphableModel
+from sameface.morphable import MorphableModel, default
 
-__all__ = ["Fit", "Measured", "Points", "Priors", "fit", "fit_cameras", "perspective_from_weak"]
+__all__ = ["Fit", "Measured", "Points", "Priors", "fit", "fit_cameras", "perspective_from_weak", "points68"]
 
 
 AT_ONCE = 4
@@ -135,11 +135,7 @@ def fit(
     n = len(measured.landmarks)
     owner = np.zeros(n, int) if shared else np.arange(n)
     owner = owner if person is None else np.unique(person, return_inverse=True)[1]
-    if identity is not None:  # the state starts at what the network said
-        measured = replace(measured, identity=np.tile(identity, (n, 1)))
-    state = _State(points, measured, priors, owner)
-    if identity is not None:
-        state.identity[:] = identity  # to the last bit, whatever their mean is
+    state = _State(points, measured, priors, owner, identity)
     history = [state.objective()]
     for _ in range(priors.rounds):
         state.step_expression()
@@ -151,6 +147,13 @@ def fit(
     size = _sizes(measured.landmarks)
     distance = np.median(np.linalg.norm(state.camera.project(state.points()) - measured.landmarks, axis=2), axis=1)
     return Fit(state.identity[owner], state.expression, state.camera, distance / np.maximum(size, 1e-9), tuple(history))
+
+
+@lru_cache(maxsize=1)
+def points68() -> Points:
+    """The shipped model at the 68 iBUG points."""
+    model = default()
+    return Points.of(model, model.landmark_faces, model.landmark_weights)
 
 
 def fit_cameras(points: Float[np.ndarray, "N L 3"], measured: Measured, rounds: int = 10, huber: float = 1.5) -> Camera:
@@ -189,13 +192,21 @@ def perspective_from_weak(
 class _State:
     """The unknowns between two steps; identity has one row per person, `owner` says whose photo each is."""
 
-    def __init__(self, model: Points, measured: Measured, priors: Priors, owner: np.ndarray):
+    def __init__(
+        self,
+        model: Points,
+        measured: Measured,
+        priors: Priors,
+        owner: np.ndarray,
+        known: Float[np.ndarray, " S"] | None = None,
+    ):
         self.model, self.measured, self.priors, self.owner = model, measured, priors, owner
         self.ridge = priors.identity * (1 + (np.bincount(owner) - 1) * priors.repeated)
         trust = (_sizes(measured.landmarks) / np.mean(measured.sigma, axis=1)) ** 2
-        said = _per_owner(trust[:, None] * measured.identity, owner) / _per_owner(trust, owner)[:, None]
-        self.expected = priors.network * said
-        self.identity, self.expression = said.copy(), np.clip(measured.expression, 0, 1).astype(np.float64)
+        start = _per_owner(trust[:, None] * measured.identity, owner) / _per_owner(trust, owner)[:, None]
+        start = start if known is None else np.tile(known, (len(start), 1))
+        self.expected = priors.network * start
+        self.identity, self.expression = start.copy(), np.clip(measured.expression, 0, 1).astype(np.float64)
         self.camera = fit_cameras(self.points(), measured, rounds=4, huber=priors.huber)
 
     def points(self) -> np.ndarray:

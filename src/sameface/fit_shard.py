@@ -130,8 +130,8 @@ def agreeing(
     """Which photos of a person agree, and each one's distance d_i (mm RMS over the face) from the others.
 
     d_i = |B (α_i − Σ_{j≠i} w_j α_j / Σ_{j≠i} w_j)| with the photos' own identities α and qualities w. Among three or
-    more, the worst is left out while d > max(farthest, 2.5 · median of the rest's d). A photo
-    alone has distance 0.
+    more, the worst is left out while d > max(farthest, 2.5 · median of the rest's d). A photo alone has
+    distance 0.
     """
     shapes, keep, distance = identity @ _millimetres(), np.arange(len(identity)), np.zeros(len(identity))
 

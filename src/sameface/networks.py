@@ -19,9 +19,9 @@ from sameface.case import Case
 from sameface.case_photos import Problem, first_error, look, photos_of, text_of
 from sameface.errors import AssetMissing, SameFaceError
 from sameface.face import Observation, Photo
-from sameface.geometry import apply_affine, euler_from_rotation, rotation_from_axis_angle, similarity_2d
+from sameface.geometry import apply_affine, euler_from_rotation, rotation_from_axis_angle
 from sameface.morphable import default
-from sameface.predictor import FIVE, SPHEREFACE_FIVE, Predictor, affine_from_landmarks, five_of_68
+from sameface.predictor import FIVE, Predictor, affine_for_sphereface, affine_from_landmarks, five_of_68
 from sameface.predictor import load as load_network
 from sameface.reconstruction import NEAREST, join
 from sameface.views import choose
@@ -158,7 +158,7 @@ def _affine(
             return affine_from_landmarks(ours.landmarks, ours.landmarks[five], size)
         points = join([ours]).views[0].landmarks
     if rule == "sphereface5":
-        return similarity_2d(five_of_68(points) if len(points) == 68 else points, SPHEREFACE_FIVE * (size / 112))
+        return affine_for_sphereface(five_of_68(points) if len(points) == 68 else points, size)
     return _square((points.min(0) + points.max(0)) / 2, crop["factor"] * float(np.ptp(points, axis=0).max()), size)
 
 

@@ -14,19 +14,19 @@ from sameface.camera import WeakPerspective
 from sameface.detect import Faces, detect
 from sameface.errors import AssetMissing, NoFaceFound
 from sameface.face import Observation, Photo
-from sameface.fit import Points
-from sameface.geometry import apply_affine, similarity_2d
+from sameface.fit import Points, points68
+from sameface.geometry import apply_affine
 from sameface.morphable import default
 from sameface.predictor import (
     FIVE,
-    SPHEREFACE_FIVE,
     Predictor,
+    affine_for_sphereface,
     affine_from_five_points,
     affine_from_landmarks,
     five_of_68,
 )
 
-__all__ = ["observe", "picture_around", "points68", "points_of"]
+__all__ = ["observe", "picture_around", "points_of"]
 
 SMALLEST_FACE = 20.0
 """px; smaller faces carry too little to measure"""
@@ -60,8 +60,7 @@ def observe(
     said = _said(photo.pixels, again, predictor)
     seen = _in_photo(said, again, predictor)
     if identity is not None:
-        wanted = SPHEREFACE_FIVE * (identity.size / 112)
-        aligned = np.stack([similarity_2d(five, wanted) for five in _five(said, again, predictor)])
+        aligned = np.stack([affine_for_sphereface(five, identity.size) for five in _five(said, again, predictor)])
         said["identity"] = _said(photo.pixels, aligned, identity)["identity"]
     return [
         _observation(photo, chosen, k, {name: values[k] for name, values in said.items()}, again[k], seen[k], predictor)
@@ -87,13 +86,6 @@ def points_of(predictor: Predictor) -> Points:
     ids = np.array(predictor.description["point_ids"])
     points = Points.of(model, model.extra["mediapipe_faces"][ids], model.extra["mediapipe_weights"][ids])
     return replace(points, mean=points.mean + np.array(predictor.description.get("point_offsets_mm", np.zeros(3))))
-
-
-@lru_cache(maxsize=1)
-def points68() -> Points:
-    """The shipped model at the 68 iBUG points."""
-    model = default()
-    return Points.of(model, model.landmark_faces, model.landmark_weights)
 
 
 def _nothing(photo: Photo, faces: Faces, side: np.ndarray, min_score: float) -> str:

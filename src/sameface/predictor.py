@@ -12,10 +12,11 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from sameface.errors import AssetMissing, BadPhoto
+from sameface.geometry import similarity_2d
 
 __all__ = [
-    "SPHEREFACE_FIVE", "Predictor", "affine_from_five_points", "affine_from_landmarks", "five_of_68", "load",
-    "networks_name", "networks_sha256",
+    "SPHEREFACE_FIVE", "Predictor", "affine_for_sphereface", "affine_from_five_points", "affine_from_landmarks",
+    "five_of_68", "load", "networks_name", "networks_sha256",
 ]  # fmt: skip
 
 CONTEXT = 1.4
@@ -73,6 +74,11 @@ def five_of_68(landmarks: Float[np.ndarray, "68 2"]) -> Float[np.ndarray, "5 2"]
     """The detector's five points from the 68 of iBUG: middles of the eyes, tip of the nose, corners of the mouth."""
     eyes = landmarks[36:42].mean(0), landmarks[42:48].mean(0)
     return np.stack([*eyes, landmarks[30], landmarks[48], landmarks[54]])
+
+
+def affine_for_sphereface(five: Float[np.ndarray, "5 2"], size: int = 112) -> Float[np.ndarray, "2 3"]:
+    """Photo px → px of a crop that SphereFace's alignment cuts (`SPHEREFACE_FIVE`)."""
+    return similarity_2d(five, SPHEREFACE_FIVE * (size / 112))
 
 
 @dataclass(frozen=True)

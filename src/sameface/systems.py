@@ -30,9 +30,9 @@ from sameface.camera import Perspective, WeakPerspective
 from sameface.case import Answer, Case
 from sameface.case_photos import look_at_all, text_of
 from sameface.fit import Measured as Seen
-from sameface.fit import fit_cameras
+from sameface.fit import fit_cameras, points68
 from sameface.morphable import default
-from sameface.observe import points68, points_of
+from sameface.observe import points_of
 from sameface.predictions import predicted
 from sameface.predictor import load as load_network
 from sameface.reconstruction import join

@@ -12,7 +12,6 @@ place.
 
 import json
 import os
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ from jaxtyping import Float
 from sameface import plugins
 from sameface.camera import WeakPerspective
 from sameface.errors import BadData
-from sameface.fit import Points
+from sameface.fit import points68
 from sameface.labels import POSE, in_photo
 from sameface.morphable import default
 
@@ -99,7 +98,7 @@ class Labelled:
         height, width = item["image"].shape[:2]
         camera, shapes = camera_of(params, (width, height)), default().n_identity
         identity, expression = params[POSE : POSE + shapes], params[POSE + shapes :]
-        landmarks = camera.project(self._points(identity[None], expression[None])[0])
+        landmarks = camera.project(points68()(identity[None], expression[None])[0])
         labels = {
             "image": item["image"],
             "params": params,
@@ -111,10 +110,6 @@ class Labelled:
             "quality": self.quality[index],
         }
         return labels | {name: value for name, value in item.items() if name not in labels}
-
-    @cached_property
-    def _points(self) -> Points:
-        return Points.of(default(), default().landmark_faces, default().landmark_weights)
 
 
 def load(root: Path, split: str) -> Labelled:

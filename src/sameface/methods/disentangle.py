@@ -47,11 +47,10 @@ from torch.nn import functional
 from sameface import __version__, image
 from sameface.augment import augmented, moved
 from sameface.errors import BadData
-from sameface.geometry import similarity_2d
 from sameface.labels import in_photo
 from sameface.morphable.formats import open_or_default
 from sameface.nets import SphereFace, one_cycle
-from sameface.predictor import SPHEREFACE_FIVE, five_of_68
+from sameface.predictor import affine_for_sphereface, five_of_68
 
 RANGE = 4.0
 """σ that a code of 1 means"""
@@ -215,7 +214,7 @@ class Method(nn.Module):
         matrix, coefficients = in_photo(item["params"], self.model, len(item["image"]))
         identity, expression = np.split(coefficients.astype(np.float32), [self.model.n_identity])
         points = self._points(identity, expression) @ matrix[:2, :3].T + matrix[:2, 3]
-        affine = similarity_2d(five_of_68(points), SPHEREFACE_FIVE)
+        affine = affine_for_sphereface(five_of_68(points))
         if train:
             affine = _moved(affine, rng)
         crop = image.crop(item["image"], affine, (SIZE, SIZE), edge=True)

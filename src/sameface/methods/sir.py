@@ -51,11 +51,11 @@ from sameface import __version__, appearance, image, losses
 from sameface.appearance import placed, resized
 from sameface.augment import augmented, moved
 from sameface.fit import Points
-from sameface.geometry import rotation_from_quaternion, similarity_2d
+from sameface.geometry import rotation_from_quaternion
 from sameface.morphable import MorphableModel
 from sameface.morphable.formats import open_or_default
 from sameface.nets import SphereFace, one_cycle
-from sameface.predictor import SPHEREFACE_FIVE, five_of_68
+from sameface.predictor import affine_for_sphereface, five_of_68
 
 SIZE, CUT = 112, 8
 """px of the crop, and of what is cut from its left and right for the encoder"""
@@ -331,7 +331,7 @@ class Method(nn.Module):
             index = int(identified[index * len(identified) // len(data)]) if recognise else index
         item = data[index]
         landmarks = item["landmarks68_projected"].astype(np.float64)
-        affine = similarity_2d(five_of_68(landmarks), SPHEREFACE_FIVE)
+        affine = affine_for_sphereface(five_of_68(landmarks))
         if train:
             affine = _moved(affine, rng)
         crop = image.crop(item["image"], affine, (SIZE, SIZE), edge=True)
@@ -384,7 +384,7 @@ def _branch(sizes: Sizes, features: int, outputs: int) -> nn.Sequential:
 def _start(model: MorphableModel) -> Float[np.ndarray, " 3"]:
     """ln scale and translation, crop units, of the mean face looking straight into a SphereFace crop."""
     flat = model.landmarks(model.mean)[:, :2] * np.array([1, -1])
-    affine = similarity_2d(five_of_68(flat), SPHEREFACE_FIVE)
+    affine = affine_for_sphereface(five_of_68(flat))
     scale = np.sqrt(np.linalg.det(affine[:, :2]))
     return np.array([np.log(scale / SIZE), *(affine[:, 2] / SIZE - 0.5)])
 
