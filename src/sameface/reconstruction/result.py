@@ -1,10 +1,8 @@
-"""The answer of a reconstruction, and the files it can be written to."""
+"""The answer of a reconstruction; `outputs` has the files it can be written to."""
 
-import json
 import os
 from dataclasses import dataclass
 from functools import cached_property
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +11,8 @@ from jaxtyping import Float, UInt8
 
 from sameface.core.arrays import Record
 from sameface.core.camera import Camera, Perspective
-from sameface.core.geometry import euler_from_rotation, vertex_normals
-from sameface.mesh import write
+from sameface.core.geometry import euler_from_rotation
+from sameface.mesh.write import Animation
 from sameface.morphable import MorphableModel
 from sameface.photo.face import Observation
 from sameface.reconstruction import picture
@@ -95,70 +93,16 @@ class Reconstruction(Record):
         return picture.overlay(v.seen.picture, mesh, self.model.faces, camera, landmarks=points)
 
     def save(
-        self, path: str | os.PathLike[str], *, view: int | None = None, animation: write.Animation | None = None
+        self, path: str | os.PathLike[str], *, view: int | None = None, animation: Animation | None = None
     ) -> Path:
         """Write one file by its suffix: .obj .ply .glb (textured, with ARKit blendshapes) .npz .json .html (a report).
 
         `view` takes the face as in that photo instead of the neutral one; `animation` (.glb only) moves it. Raises
         BadOutput when it cannot be written.
         """
-        path = Path(path)
-        writers = {".obj": self._obj, ".ply": self._ply, ".glb": self._glb, ".npz": self._npz, ".json": self._json,
-                   ".html": self._html}  # fmt: skip
-        if path.suffix.lower() not in writers:
-            raise ValueError(f"{path.name}: a reconstruction is saved as {', '.join(writers)}, not {path.suffix!r}")
-        if view is not None and path.suffix.lower() in (".json", ".html"):
-            raise ValueError(f"{path.name} tells of all views at once; leave view= out, or save a mesh")
-        if animation is not None:
-            if path.suffix.lower() != ".glb":
-                raise ValueError(f"{path.name}: only .glb files hold an animation; leave animation= out")
-            self._glb(path, view, animation)
-        else:
-            writers[path.suffix.lower()](path, view)
-        return path
+        from sameface.reconstruction.outputs import write_answer  # which knows this class
 
-    def _obj(self, path: Path, view: int | None) -> None:
-        vertices = self.vertices(view)
-        normals = vertex_normals(vertices, self.model.faces)
-        write.write_obj(path, vertices, self.model.faces, normals=normals, uv=self.model.uv)
-
-    def _ply(self, path: Path, view: int | None) -> None:
-        vertices = self.vertices(view)
-        write.write_ply(path, vertices, self.model.faces, normals=vertex_normals(vertices, self.model.faces))
-
-    def _glb(self, path: Path, view: int | None, animation: write.Animation | None = None) -> None:
-        targets = {
-            name: np.float32(self.scale) * self.model.expression_basis[:, :, k]
-            for k, name in enumerate(self.model.expression_names)
-        }
-        skin = self.texture if self.model.uv is not None else None
-        write.write_glb(
-            path, self.vertices(view), self.model.faces,
-            uv=self.model.uv, texture=skin, morph_targets=targets, animation=animation,
-        )  # fmt: skip
-
-    def _npz(self, path: Path, view: int | None) -> None:
-        buffer = BytesIO()
-        arrays = {
-            "vertices": self.vertices(view), "faces": self.model.faces, "identity": self.identity,
-            "expression": np.stack([v.expression for v in self.views]),
-            "rotation": np.stack([v.camera.rotation for v in self.views]),
-            "landmarks": np.stack([v.landmarks for v in self.views]),
-            "identity_alone": np.stack([v.identity_alone for v in self.views]),
-            "disagreement": np.array([v.disagreement for v in self.views]),
-            "photos": np.array([v.seen.photo for v in self.views]),
-            "scale": np.float64(self.scale),
-        }  # fmt: skip
-        np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
-        write.write_file(path, buffer.getvalue())
-
-    def _json(self, path: Path, view: int | None) -> None:
-        write.write_file(path, (json.dumps(self.as_json(), indent=1, allow_nan=False) + "\n").encode())
-
-    def _html(self, path: Path, view: int | None) -> None:
-        from sameface.reconstruction.report import write_report
-
-        write_report(self, path)
+        return write_answer(self, Path(path), view, animation)
 
     def as_json(self) -> dict[str, Any]:
         """What result.json holds; every key is explained in docs/result.md."""
