@@ -18,8 +18,8 @@ import cv2
 import skimage.data
 
 import sameface
-from sameface.bulk import Options, _Ray, bulk
-from sameface.image import gather
+from sameface.bulk.bulk import Options, _Ray, bulk
+from sameface.photo.image import gather
 
 PERSONS, ROUNDS, SHARD = 16, 4, 4
 

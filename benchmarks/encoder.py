@@ -15,8 +15,8 @@ import numpy as np
 import onnxruntime
 import torch
 
-from sameface import predictor
-from sameface.methods import disentangle
+from sameface.photo import predictor
+from sameface.training.methods import disentangle
 
 SIZES = (1, 64)
 REPEATS = 7

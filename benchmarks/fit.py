@@ -1,8 +1,8 @@
 """Our fit against SciPy's general solver on the same objective: `python benchmarks/fit.py` → benchmarks/fit.json.
 
-Both minimise the objective of `sameface.fit` for one synthetic face (164 points, 80 + 51 coefficients, a camera) from
-the same start. The peer is scipy.optimize.least_squares (trust region, box bounds, 2-point Jacobian as a user would
-write it). Median of 5 runs each, taken in turn.
+Both minimise the objective of `sameface.reconstruction.fit` for one synthetic face (164 points, 80 + 51 coefficients, a
+camera) from the same start. The peer is scipy.optimize.least_squares (trust region, box bounds, 2-point Jacobian as a
+user would write it). Median of 5 runs each, taken in turn.
 """
 
 import json
@@ -14,12 +14,13 @@ from pathlib import Path
 import numpy as np
 from scipy.optimize import least_squares
 
-from sameface.camera import WeakPerspective
-from sameface.fit import Measured, Points, Priors, fit
-from sameface.geometry import rotation_from_axis_angle, rotation_from_euler
+from sameface.core.camera import WeakPerspective
+from sameface.core.geometry import rotation_from_axis_angle, rotation_from_euler
 from sameface.morphable import default
-from sameface.observe import points_of
-from sameface.predictor import load
+from sameface.morphable.points import Points
+from sameface.photo.observe import points_of
+from sameface.photo.predictor import load
+from sameface.reconstruction.fit import Measured, Priors, fit
 
 
 def problem(points: Points, seed: int = 0) -> Measured:
@@ -63,19 +64,19 @@ def by_scipy(points: Points, measured: Measured, priors: Priors) -> float:
 def main() -> None:
     points, priors = points_of(load("default")), replace(Priors(), network=0.0)
     assert default().n_identity == 80
-    times: dict[str, list[float]] = {"sameface.fit": [], "scipy.optimize.least_squares": []}
+    times: dict[str, list[float]] = {"sameface.reconstruction.fit": [], "scipy.optimize.least_squares": []}
     reached: dict[str, float] = {}
     for run in range(6):
         measured = problem(points)
         start = time.perf_counter()
-        reached["sameface.fit"] = fit(points, measured, priors).objective[-1]
+        reached["sameface.reconstruction.fit"] = fit(points, measured, priors).objective[-1]
         middle = time.perf_counter()
         reached["scipy.optimize.least_squares"] = by_scipy(points, measured, priors)
         if run:
-            times["sameface.fit"].append(1000 * (middle - start))
+            times["sameface.reconstruction.fit"].append(1000 * (middle - start))
             times["scipy.optimize.least_squares"].append(1000 * (time.perf_counter() - middle))
     medians = {name: statistics.median(values) for name, values in times.items()}
-    ratio = medians["scipy.optimize.least_squares"] / medians["sameface.fit"]
+    ratio = medians["scipy.optimize.least_squares"] / medians["sameface.reconstruction.fit"]
     out = {
         "command": "python benchmarks/fit.py",
         "what": "One photo's fit, the same objective and start for both.",

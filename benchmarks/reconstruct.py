@@ -18,12 +18,12 @@ from pathlib import Path
 
 import cv2
 
-from sameface import image
-from sameface.detect import detect
-from sameface.fit import fit
-from sameface.observe import observe, points_of
-from sameface.predictor import load
-from sameface.reconstruction import join, look, measured
+from sameface.photo import image
+from sameface.photo.detect import detect
+from sameface.photo.observe import observe, points_of
+from sameface.photo.predictor import load
+from sameface.reconstruction.fit import fit
+from sameface.reconstruction.reconstruct import join, look, measured
 
 RUNS = 40
 

@@ -5,8 +5,9 @@ which triangle each pixel sees, where in it, and how deep (`rasterise`); the sam
 interpolated; and that with the gradients of points and attributes.
 
 The peers answer the first question only, one image after the other, and have no gradient: our numpy z-buffer
-(sameface.raster) and, if installed (`pip install trimesh embreex`), Intel's Embree by trimesh, which builds its tree
-and casts a ray through each pixel's centre (of one image per run). Pixels where it sees another triangle are counted.
+(sameface.mesh.raster) and, if installed (`pip install trimesh embreex`), Intel's Embree by trimesh, which builds its
+tree and casts a ray through each pixel's centre (of one image per run). Pixels where it sees another triangle are
+counted.
 
 All are timed in turn, in the same process; the least of the runs counts, because other programs may be running: the
 load is in the file, and beside the time on the wall the processor time. One thread is also what a busy machine should
@@ -23,12 +24,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from sameface.camera import WeakPerspective
-from sameface.geometry import rotation_from_euler
+from sameface.core.camera import WeakPerspective
+from sameface.core.geometry import rotation_from_euler
+from sameface.mesh.raster import rasterise as rasterise_numpy
+from sameface.mesh.raster import screen_points
+from sameface.mesh.render import interpolate, rasterise
 from sameface.morphable import default
-from sameface.raster import rasterise as rasterise_numpy
-from sameface.raster import screen_points
-from sameface.render import interpolate, rasterise
 
 SIDE, THREADS = 128, 1
 SECONDS = 12.0
@@ -71,7 +72,9 @@ def contenders(points: np.ndarray, faces: np.ndarray) -> dict[str, Callable]:
         "rasterise": lambda: rasterise(ours, triangles, (SIDE, SIDE)),
         "rasterise and interpolate": lambda: interpolate(values, rasterise(ours, triangles, (SIDE, SIDE))),
         "rasterise, interpolate, gradients": train,
-        "sameface.raster (numpy)": lambda: np.stack([rasterise_numpy(one, faces, (SIDE, SIDE)).face for one in points]),
+        "sameface.mesh.raster (numpy)": lambda: np.stack(
+            [rasterise_numpy(one, faces, (SIDE, SIDE)).face for one in points]
+        ),
     }
     try:
         embree(points[0], faces)

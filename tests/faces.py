@@ -9,13 +9,13 @@ import numpy as np
 import skimage.data
 from PIL import Image
 
-from sameface import picture
-from sameface.camera import Camera, Perspective, WeakPerspective
-from sameface.face import Observation
-from sameface.geometry import rotation_from_euler
+from sameface.core.camera import Camera, Perspective, WeakPerspective
+from sameface.core.geometry import rotation_from_euler
 from sameface.morphable import default
-from sameface.observe import points_of
-from sameface.predictor import load
+from sameface.photo.face import Observation
+from sameface.photo.observe import points_of
+from sameface.photo.predictor import load
+from sameface.reconstruction import picture
 
 GRACE = Path(matplotlib.get_data_path()) / "sample_data" / "grace_hopper.jpg"
 FOCAL_35MM = 0xA405

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sameface.benchmarks.aflw import IBUG, Options, cases, sample, score, summary, to_crop, to_photo, truth
-from sameface.case import Answer
-from sameface.errors import AssetMissing, BadData
+from sameface.core.errors import AssetMissing, BadData
+from sameface.evaluation.benchmarks.aflw import IBUG, Options, cases, sample, score, summary, to_crop, to_photo, truth
+from sameface.evaluation.case import Answer
 
 DEFAULT = Options()
 

@@ -11,10 +11,19 @@ import torch
 from scipy.io import loadmat, savemat
 from torch import nn
 
-from sameface.benchmarks import aflw2000
-from sameface.benchmarks.aflw2000 import Options, cases, from_matlab, sample, score, summary, to_matlab, truth
-from sameface.case import Answer
-from sameface.errors import AssetMissing, BadData
+from sameface.core.errors import AssetMissing, BadData
+from sameface.evaluation.benchmarks import aflw2000
+from sameface.evaluation.benchmarks.aflw2000 import (
+    Options,
+    cases,
+    from_matlab,
+    sample,
+    score,
+    summary,
+    to_matlab,
+    truth,
+)
+from sameface.evaluation.case import Answer
 from sameface.metrics.pose import camera_from_pose_para, split_projection
 from sameface.morphable import MorphableModel, tddfa
 from sameface.morphable.pickles import read_pickle

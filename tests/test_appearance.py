@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from sameface import appearance, render
-from sameface.appearance import (
+from sameface.core.errors import AssetMissing, BadModel
+from sameface.mesh import render
+from sameface.training import appearance
+from sameface.training.appearance import (
     AlbedoDecoder,
     ConfidenceNet,
     Painter,
@@ -16,7 +18,6 @@ from sameface.appearance import (
     resized,
     trunk,
 )
-from sameface.errors import AssetMissing, BadModel
 
 FRONTAL = torch.diag(torch.tensor([1.0, -1.0, -1.0]))[None]
 AMBIENT = torch.zeros(1, 9, 3).index_fill(1, torch.tensor([0]), (4 * np.pi) ** 0.5)
@@ -150,7 +151,7 @@ class Method(nn.Module):
 def test_the_trunk_of_a_run_gives_features(tmp_path):
     source = tmp_path / "mine.py"
     source.write_text(METHOD)
-    from sameface import plugins
+    from sameface.core import plugins
 
     plugin = plugins.load("methods", str(source))
     method, run = plugin.Method(plugin.Config()), tmp_path / "run"

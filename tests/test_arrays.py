@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sameface.arrays import Array, Record, namespace
+from sameface.core.arrays import Array, Record, namespace
 
 
 @dataclass(frozen=True, eq=False, repr=False)

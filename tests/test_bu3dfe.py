@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from sameface.benchmarks import bu3dfe
-from sameface.benchmarks.bu3dfe import Options
-from sameface.case import Answer
-from sameface.errors import BadData
+from sameface.core.errors import BadData
+from sameface.evaluation.benchmarks import bu3dfe
+from sameface.evaluation.benchmarks.bu3dfe import Options
+from sameface.evaluation.case import Answer
 from sameface.metrics.alignment import Registration, Similarity
 
 OPTIONS = Options()

@@ -5,10 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from sameface.build import build_model, laid_on_mean, landmarks_beside, model_of
-from sameface.errors import BadData
-from sameface.geometry import rotation_from_axis_angle
+from sameface.core.errors import BadData
+from sameface.core.geometry import rotation_from_axis_angle
 from sameface.morphable import MorphableModel, default, load
+from sameface.morphable.build import build_model, laid_on_mean, landmarks_beside, model_of
 
 DEVIATIONS = np.array([6.0, 3.0, 1.5])
 

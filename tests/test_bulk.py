@@ -18,11 +18,11 @@ from PIL import Image
 
 import sameface
 from faces import GRACE, astronaut, rendered, scenery
-from sameface import bulk as module
-from sameface import bulk_list, bulk_shard
-from sameface.bulk import Options, bulk
+from sameface.bulk import bulk as module
+from sameface.bulk import people_list, shard
+from sameface.bulk.bulk import Options, bulk
 from sameface.cli import main
-from sameface.errors import AssetMissing, BadData, BadOutput, SameFaceError
+from sameface.core.errors import AssetMissing, BadData, BadOutput, SameFaceError
 from sameface.morphable import default
 
 ray = pytest.importorskip("ray", reason="ray is not installed: bulk runs are NOT tested (pip install 'sameface[bulk]')")
@@ -102,7 +102,7 @@ BERT = ("1.png", "2.jpg", "3.jpg", "4.png")
 
 @pytest.mark.parametrize("person", ["anna", "bert"])
 def test_a_row_says_what_reconstruct_says(whole, people, person):
-    answer = sameface.reconstruct(sameface.image.gather(people / person)).as_json()
+    answer = sameface.reconstruct(sameface.photo.image.gather(people / person)).as_json()
     found = next(row for row in rows(whole, "persons") if row["person"] == person)
     np.testing.assert_allclose(found["identity"], answer["identity"], atol=1e-5)
     assert found["disagreement_mm"] == pytest.approx(answer["disagreement_mm"], abs=1e-3)
@@ -171,13 +171,13 @@ def test_whatever_goes_wrong_is_a_row(people, tmp_path, monkeypatch):
     def join(*_, **__):
         raise np.linalg.LinAlgError("singular")
 
-    monkeypatch.setattr(bulk_shard, "join", join)
+    monkeypatch.setattr(shard, "join", join)
     bulk([people], tmp_path / "joined", workers=0)
     assert errors(tmp_path / "joined") == {
         **dict.fromkeys(("8.png", "9.png", "10.png", "2.jpg", "4.png"), "LinAlgError"),
         **{"1.png": "NoFaceFound", "3.jpg": "BadPhoto", "cleo": "BadPhoto"},
     }
-    monkeypatch.setattr(bulk_shard, "observe", look)
+    monkeypatch.setattr(shard, "observe", look)
     bulk([people], tmp_path / "out", workers=0)
     photos = rows(tmp_path / "out")
     assert [row["error"] for row in photos[:3]] == ["MemoryError", "ZeroDivisionError", "KeyError"]
@@ -279,7 +279,7 @@ def test_a_photo_that_takes_too_long_is_given_up(people, cluster, tmp_path):
 def test_a_person_at_whom_processes_end_is_given_up(people):
     listed = [(f"anna/{k}.png", "anna") for k in (8, 9)] + [("bert/4.png", "bert")]
     told: list[tuple[str, float]] = []
-    photos, persons = bulk_shard.shard_rows(listed, people, Options(), lambda *what: told.append(what), ("person 0",))
+    photos, persons = shard.shard_rows(listed, people, Options(), lambda *what: told.append(what), ("person 0",))
     assert [row.get("error") for row in photos] == ["WorkerDied"] * 2 + [None]
     assert [row.get("error") for row in persons] == ["WorkerDied", None]
     assert told == [("photo 0", 300), ("photo 1", 300), ("photo 2", 300), ("person 2", 301)]
@@ -311,7 +311,7 @@ def test_a_ray_that_starts_nothing_is_not_waited_for_forever(people, cluster, tm
 def test_no_person_is_split_and_no_photo_is_lost(tmp_path_factory, counts, size):
     everybody = [(f"p{k}", [f"{k}/{j}" for j in range(count)]) for k, count in enumerate(counts)]
     file = tmp_path_factory.mktemp("plan") / "plan.parquet"
-    sizes, photos, persons, _ = bulk_list.write(iter(everybody), file, size)
+    sizes, photos, persons, _ = people_list.write(iter(everybody), file, size)
     plan = parquet.ParquetFile(file)
     shards = [plan.read_row_group(k).to_pylist() for k in range(plan.num_row_groups)]
     listed = [(row["person"], row["path"]) for shard in shards for row in shard]
@@ -330,8 +330,8 @@ def test_a_list_is_grouped_by_person_in_order_of_appearance(tmp_path_factory, pe
     for k, name in enumerate(person):
         wanted.setdefault(name or str(k), []).append(str(k))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(bulk_list, "AT_ONCE", piece)
-        root, everybody = bulk_list.people([file])
+        patch.setattr(people_list, "AT_ONCE", piece)
+        root, everybody = people_list.people([file])
         assert (root, list(everybody)) == (file.parent, list(wanted.items()))
 
 
@@ -344,17 +344,17 @@ def test_a_list_is_grouped_by_person_in_order_of_appearance(tmp_path_factory, pe
 )
 def test_lists_of_text(tmp_path, name, text):
     (tmp_path / name).write_text(text, encoding="utf-8")
-    everybody = list(bulk_list.people([tmp_path / name])[1])
+    everybody = list(people_list.people([tmp_path / name])[1])
     assert everybody == [("b", ["x, y.jpg", "ü.jpg"]), ("12", ["z.jpg"])]
-    alone = list(bulk_list.people([tmp_path / name], each=True)[1])
+    alone = list(people_list.people([tmp_path / name], each=True)[1])
     assert sorted(alone) == [(path, [path]) for path in ("x, y.jpg", "z.jpg", "ü.jpg")]
 
 
 def test_a_list_of_numbered_persons_and_one_without_persons(tmp_path):
     parquet.write_table(pa.table({"path": ["a", "b", "c"], "person": [3, None, 3]}), tmp_path / "l.parquet")
-    assert list(bulk_list.people([tmp_path / "l.parquet"])[1]) == [("3", ["a", "c"]), ("b", ["b"])]
+    assert list(people_list.people([tmp_path / "l.parquet"])[1]) == [("3", ["a", "c"]), ("b", ["b"])]
     parquet.write_table(pa.table({"path": ["a", "b", "a"]}), tmp_path / "l.parquet")
-    assert list(bulk_list.people([tmp_path / "l.parquet"])[1]) == [("a", ["a", "a"]), ("b", ["b"])]
+    assert list(people_list.people([tmp_path / "l.parquet"])[1]) == [("a", ["a", "a"]), ("b", ["b"])]
 
 
 def test_names_that_are_no_text_are_escaped(tmp_path):
@@ -362,7 +362,7 @@ def test_names_that_are_no_text_are_escaped(tmp_path):
         Path(os.fsdecode(bytes(tmp_path) + b"/\xff.jpg")).write_bytes(b"")
     except OSError:
         pytest.skip("this file system takes no such name")
-    (name, _), *_ = bulk_list.people([tmp_path], each=True)[1]
+    (name, _), *_ = people_list.people([tmp_path], each=True)[1]
     assert name.endswith("\\xff.jpg")
 
 
@@ -410,7 +410,7 @@ def test_lists_that_cannot_be_read_are_refused(tmp_path, name, content, message)
 def test_a_person_of_too_many_photos_is_refused(tmp_path):
     everybody = iter([("crowd", ["x"] * 2001)])
     with pytest.raises(BadData, match=r"person crowd has 2001 photos, more than 2000.* --each"):
-        bulk_list.write(everybody, tmp_path / "plan.parquet", 5)
+        people_list.write(everybody, tmp_path / "plan.parquet", 5)
 
 
 @pytest.mark.parametrize(

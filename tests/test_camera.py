@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
-from sameface.camera import Camera, Perspective, WeakPerspective
-from sameface.geometry import apply_affine
+from sameface.core.camera import Camera, Perspective, WeakPerspective
+from sameface.core.geometry import apply_affine
 
 seeds = st.integers(0, 2**32 - 1)
 FRONTAL = np.diag([1.0, -1.0, -1.0])

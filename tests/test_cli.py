@@ -12,8 +12,10 @@ import numpy as np
 import pytest
 
 from faces import GRACE, astronaut, encoded, rendered, scenery, seen_by, two_people
-from sameface import cli, mesh_io, outputs
-from sameface.reconstruction import reconstruct
+from sameface import cli
+from sameface.mesh import write
+from sameface.reconstruction import outputs
+from sameface.reconstruction.reconstruct import reconstruct
 from test_reconstruction import broken_files, foreign_network
 
 EVERY_FILE = {
@@ -135,7 +137,7 @@ def test_a_stranger_among_the_photos_has_a_row(run, monkeypatch):
     def observed(photo, *_, **__):
         return [seen_by(from_far(0.2 * (photo.name == "a.png")), identities[photo.name], name=photo.name)]
 
-    monkeypatch.setattr("sameface.reconstruction.observe", observed)
+    monkeypatch.setattr("sameface.reconstruction.reconstruct.observe", observed)
     code, out, err = run("a.png", "b.png", "c.png", "--out", "out")
     assert code == 3
     assert rows() == [("a.png", ".", None), ("b.png", None, "Disagrees"), ("c.png", ".", None)]
@@ -288,7 +290,7 @@ def fails_at(monkeypatch, part: str, number: int) -> None:
             raise OSError(number, os.strerror(number))
         rename(source, target)
 
-    monkeypatch.setattr(mesh_io.os, "replace", replace)
+    monkeypatch.setattr(write.os, "replace", replace)
 
 
 def test_a_disk_that_is_full_for_one_person_costs_only_that_one(run, monkeypatch):
@@ -308,7 +310,7 @@ def test_a_disk_that_is_full_at_the_end_loses_only_the_rows(run, monkeypatch):
 
     def full_later(out, given):
         if given:
-            monkeypatch.setattr(mesh_io.os, "replace", lambda *_: (_ for _ in ()).throw(OSError(errno.ENOSPC, "full")))
+            monkeypatch.setattr(write.os, "replace", lambda *_: (_ for _ in ()).throw(OSError(errno.ENOSPC, "full")))
         written(out, given)
 
     monkeypatch.setattr(outputs, "write_rows", full_later)
@@ -323,7 +325,7 @@ def test_a_folder_that_cannot_be_used_is_said_before_any_work(run, monkeypatch):
     def never(*_, **__):
         raise AssertionError("a photo was looked at")
 
-    monkeypatch.setattr("sameface.reconstruction.look", never)
+    monkeypatch.setattr("sameface.reconstruction.reconstruct.look", never)
     for out in ("anna.png", "anna.png/deeper", "/proc/no-such-place"):
         code, _, err = run("anna.png", "--out", out)
         assert code == 1
@@ -348,16 +350,16 @@ def test_a_file_where_a_persons_folder_should_be_costs_only_that_person(run):
 
 def test_ctrl_c_keeps_what_is_done_and_is_130(run, monkeypatch):
     Path("grace.jpg").write_bytes(GRACE.read_bytes())
-    from sameface import reconstruction
+    from sameface.reconstruction import reconstruct
 
-    look = reconstruction.look
+    look = reconstruct.look
 
     def interrupted(photos, **options):
         if photos[0].name == "grace.jpg":
             raise KeyboardInterrupt
         return look(photos, **options)
 
-    monkeypatch.setattr(reconstruction, "look", interrupted)
+    monkeypatch.setattr(reconstruct, "look", interrupted)
     code, _, err = run("anna.png", "grace.jpg", "--each", "--out", "out")
     assert code == 130
     assert err.endswith("sameface: stopped\n")
@@ -410,7 +412,7 @@ def test_every_verb_ends_with_a_sentence_and_a_code(run, arguments, code, words)
 
 MOUTHS = """'Mouths. Layout: ROOT/*.png or .jpg.'
 from dataclasses import dataclass
-from sameface.case import Answer, Case
+from sameface.evaluation.case import Answer, Case
 
 @dataclass(frozen=True)
 class Options:
@@ -452,7 +454,7 @@ def test_cases_are_drawn_instead_of_evaluated(run):
 
 
 def test_a_data_set_is_told_and_drawn(run):
-    from sameface.datasets import facetable, scenes
+    from sameface.training.datasets import facetable, scenes
 
     facetable.sample(Path("table"))
     code, out, _ = run("data", "facetable:table", "--split", "val", "--show", "items.png", verb=False)
@@ -468,7 +470,7 @@ def test_a_data_set_is_told_and_drawn(run):
 
 
 def test_a_data_set_is_fitted_and_its_labels_are_read(run):
-    from sameface.datasets import facetable
+    from sameface.training.datasets import facetable
 
     facetable.sample(Path("table"))  # discs without a face: every photo is a row with its reason
     code, out, _ = run("fit-set", "facetable:table", "--out", "labels", "--workers", 1, "--splits", "val", verb=False)
@@ -496,7 +498,7 @@ def test_our_model_is_shown_and_converted(run, folder):
     code, out, _ = run("model", "show", verb=False)
     assert code == 0
     assert "80 modes" in out
-    Path("mean.npz").write_bytes((Path(cli.__file__).parent / "assets" / "face_model.npz").read_bytes())
+    Path("mean.npz").write_bytes((Path(cli.__file__).parent.parent / "assets" / "face_model.npz").read_bytes())
     assert run("model", "convert", "mean.npz", "again.npz", verb=False)[0] == 0
     assert Path("again.npz").stat().st_size > 1e6
 
@@ -508,11 +510,11 @@ def test_doctor_sends_a_face_through_everything(run):
 
 
 def test_a_missing_optional_package_names_the_extra(run, monkeypatch):
-    monkeypatch.setitem(sys.modules, "sameface.export", None)
+    monkeypatch.setitem(sys.modules, "sameface.training.export", None)
     code, _, err = run("export", "somewhere", verb=False)
     assert code == 1
     assert "pip install 'sameface[train]'" in err
-    monkeypatch.setitem(sys.modules, "sameface.evaluate", None)
+    monkeypatch.setitem(sys.modules, "sameface.evaluation.evaluate", None)
     code, _, err = run("evaluate", "lfw", "--data", ".", verb=False)
     assert code == 1
     assert "pip install 'sameface[evaluate]'" in err

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy.sparse import identity
 
 from sameface import morphable
-from sameface.geometry import rotation_from_axis_angle
+from sameface.core.geometry import rotation_from_axis_angle
 from sameface.morphable.compile import _closest, compile_model, orthonormal_modes, report
 from sameface.morphable.decimate import boundary_loops, clip, collapse_short_edges, flip_to_delaunay, split_long_edges
 from sameface.morphable.relax import relax

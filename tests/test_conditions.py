@@ -8,10 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from sameface import conditions, morphable
-from sameface.case import Case
-from sameface.conditions import Faces, apart, facing, frontal, gather, orthogonality, spread, together
-from sameface.geometry import rotation_from_euler
+from sameface import morphable
+from sameface.core.geometry import rotation_from_euler
+from sameface.evaluation import conditions
+from sameface.evaluation.case import Case
+from sameface.evaluation.conditions import Faces, apart, facing, frontal, gather, orthogonality, spread, together
 
 AHEAD = np.diag([1.0, -1.0, -1.0])
 
@@ -70,7 +71,7 @@ def test_the_neutral_frontal_photo_is_compared_with_the_persons_others():
 def test_the_weight_is_that_of_the_loss():
     import torch
 
-    from sameface.losses import neutral_frontal
+    from sameface.training.losses import neutral_frontal
 
     rng = np.random.default_rng(0)
     rotation, expression = rotation_from_euler(*rng.uniform(-1, 1, (3, 5))), rng.uniform(0, 1, (5, 4))

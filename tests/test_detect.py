@@ -12,10 +12,10 @@ import skimage.data
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sameface import detect as module
-from sameface.datasets import scenes
-from sameface.detect import Faces, detect, suppress
-from sameface.errors import AssetMissing
+from sameface.core.errors import AssetMissing
+from sameface.photo import detect as module
+from sameface.photo.detect import Faces, detect, suppress
+from sameface.training.datasets import scenes
 
 SHARED = Path(os.environ.get("SAMEFACE_SHARED", "../shared"))
 EYES = np.array([[203, 99], [246, 104]])
@@ -159,7 +159,7 @@ def test_a_network_that_is_not_there_is_named(monkeypatch, tmp_path):
 
 
 def test_importing_loads_neither_torch_nor_onnxruntime():
-    code = "import sys, sameface.detect; print({'torch', 'onnxruntime'} & set(sys.modules))"
+    code = "import sys, sameface.photo.detect; print({'torch', 'onnxruntime'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
 

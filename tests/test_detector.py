@@ -6,9 +6,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sameface.datasets import scenes
-from sameface.methods import detector
-from sameface.methods.detector import FACE, LEFT_OUT, NOTHING, Config, Method
+from sameface.training.datasets import scenes
+from sameface.training.methods import detector
+from sameface.training.methods.detector import FACE, LEFT_OUT, NOTHING, Config, Method
 
 
 @pytest.fixture(scope="module")

@@ -7,13 +7,14 @@ import numpy as np
 import pytest
 import torch
 
-from sameface import export, morphable, train
-from sameface.errors import BadData
-from sameface.geometry import rotation_from_euler
-from sameface.methods import disentangle
-from sameface.methods.disentangle import Config, Method, identification, squared_distance
-from sameface.predictor import SPHEREFACE_FIVE
-from sameface.train import Loop
+from sameface import morphable
+from sameface.core.errors import BadData
+from sameface.core.geometry import rotation_from_euler
+from sameface.photo.predictor import SPHEREFACE_FIVE
+from sameface.training import export, train
+from sameface.training.methods import disentangle
+from sameface.training.methods.disentangle import Config, Method, identification, squared_distance
+from sameface.training.train import Loop
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,7 @@
 """What the documentation says in code is run."""
 
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,22 @@ def test_the_code_of_a_page_runs(page):
     names: dict = {}
     for block in blocks:
         exec(compile(block, page, "exec"), names)
+
+
+def test_the_page_about_the_layout_shows_the_rooms_that_there_are():
+    """In the order of the contract, each with modules that it has."""
+    package = ROOT / "src" / "sameface"
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    rows = re.findall(r"^\| `(\w+)/` \|.*?\|(.*)\|$", text, re.MULTILINE)
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]
+    assert [room for room, _ in rows] == settings["contracts"][0]["layers"]
+    assert {room for room, _ in rows} == {file.parent.name for file in package.glob("*/__init__.py")}
+    for room, inside in rows:
+        there = {file.stem for file in (package / room).iterdir() if not file.name.startswith("_")}
+        said = set(re.findall(r"`([a-z_]+)/?`", re.sub(r"\([^()]*\)", "", inside)))
+        assert said <= there, room
+        left_out = there - said
+        assert not left_out or room == "morphable", (room, left_out)
 
 
 def test_every_link_between_our_pages_leads_somewhere():

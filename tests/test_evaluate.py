@@ -9,18 +9,19 @@ import numpy as np
 import pytest
 
 from faces import astronaut, encoded, rendered, scenery
-from sameface import evaluate as module
-from sameface import plugins, systems
-from sameface.case import Answer, Case
-from sameface.errors import BadData, NoFaceFound, SameFaceError
-from sameface.evaluate import evaluate
+from sameface.core import plugins
+from sameface.core.errors import BadData, NoFaceFound, SameFaceError
+from sameface.evaluation import evaluate as module
+from sameface.evaluation import systems
+from sameface.evaluation.case import Answer, Case
+from sameface.evaluation.evaluate import evaluate
 
 BENCHMARK = '''
 """Noses: where is it? Layout: ROOT/*.png."""
 from dataclasses import dataclass
 from pathlib import Path
 import numpy as np
-from sameface.case import Answer, Case, Published
+from sameface.evaluation.case import Answer, Case, Published
 
 @dataclass(frozen=True)
 class Options:
@@ -61,7 +62,7 @@ SETS = '''
 """All photos of a folder at once, compared by codes only."""
 from dataclasses import dataclass
 import numpy as np
-from sameface.case import Answer, Case
+from sameface.evaluation.case import Answer, Case
 
 @dataclass(frozen=True)
 class Options: ...

@@ -7,10 +7,10 @@ import onnx
 import pytest
 import torch
 
-from sameface import export, train
-from sameface.datasets import scenes
-from sameface.errors import AssetMissing, BadModel, TrainingFailed
-from sameface.methods import detector
+from sameface.core.errors import AssetMissing, BadModel, TrainingFailed
+from sameface.training import export, train
+from sameface.training.datasets import scenes
+from sameface.training.methods import detector
 
 SMALL = detector.Config(steps=2, batch=2, size=64, widths=(4, 4, 8, 8, 8), blocks=(0, 0, 1, 0, 0), neck=8)
 

@@ -8,9 +8,9 @@ import pyarrow as arrow
 import pyarrow.parquet as parquet
 import pytest
 
-from sameface.datasets import facetable
-from sameface.errors import BadData
-from sameface.geometry import rotation_from_euler
+from sameface.core.errors import BadData
+from sameface.core.geometry import rotation_from_euler
+from sameface.training.datasets import facetable
 
 
 @pytest.fixture(scope="module")

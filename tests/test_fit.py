@@ -8,10 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import lsq_linear
 
-from sameface.camera import Camera, Perspective, WeakPerspective
-from sameface.fit import (
+from sameface.core.camera import Camera, Perspective, WeakPerspective
+from sameface.core.geometry import align, apply_affine, rotation_from_axis_angle, rotation_from_euler
+from sameface.morphable.points import Points
+from sameface.reconstruction.fit import (
     Measured,
-    Points,
     Priors,
     _boxed,
     _camera_jacobian,
@@ -20,7 +21,6 @@ from sameface.fit import (
     fit_cameras,
     perspective_from_weak,
 )
-from sameface.geometry import align, apply_affine, rotation_from_axis_angle, rotation_from_euler
 
 seeds = st.integers(0, 2**32 - 1)
 FREE = Priors(identity=1e-6, expression=1e-6, huber=1e3, rounds=60)

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from faces import GRACE, astronaut, from_far, person, seen_by
-from sameface import fit_set as module
-from sameface import fit_shard
-from sameface.datasets import facetable, labelled
-from sameface.errors import AssetMissing, BadData, BadOutput, NoFaceFound, SameFaceError
-from sameface.fit_set import Options, deal, fit_set
+from sameface.core.errors import AssetMissing, BadData, BadOutput, NoFaceFound, SameFaceError
+from sameface.training import fit_set as module
+from sameface.training import fit_shard
+from sameface.training.datasets import facetable, labelled
+from sameface.training.fit_set import Options, deal, fit_set
 
 PLUGIN = '''
 """Pictures in .npy files; stops its process where a file `deadly` says so, once."""

@@ -8,16 +8,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from faces import from_far, person, seen_by, two_people
-from sameface import fit_shard as module
-from sameface import reconstruction
-from sameface.datasets.labelled import camera_of, schema
-from sameface.errors import BadData, NoFaceFound
-from sameface.fit import Fit
-from sameface.fit_shard import Options, agreeing, fit_shard, look, measured, owners
-from sameface.labels import in_photo
+from sameface.core.errors import BadData, NoFaceFound
 from sameface.morphable import default
-from sameface.observe import observe, points_of
-from sameface.predictor import load
+from sameface.photo.observe import observe, points_of
+from sameface.photo.predictor import load
+from sameface.reconstruction import reconstruct
+from sameface.reconstruction.fit import Fit
+from sameface.training import fit_shard as module
+from sameface.training.datasets.labelled import camera_of, schema
+from sameface.training.fit_shard import Options, agreeing, fit_shard, look, measured, owners
+from sameface.training.labels import in_photo
 
 ANNA, BEN = person(1) / 3, person(2) / 3
 """identities within the usual"""
@@ -81,7 +81,7 @@ def test_persons_are_found_as_they_were_drawn(fitted):
     for k, record in enumerate(records):
         np.testing.assert_array_equal(record["identity"], records[k // 3 * 3]["identity"])
         vertices = [model.vertices(x) for x in (record["identity"], truth[k // 3])]
-        assert reconstruction.shape_distance(*vertices, model, scale=True) < 0.6
+        assert reconstruct.shape_distance(*vertices, model, scale=True) < 0.6
         assert record["residual_percent"] < 0.2
         assert record["residual_px"] == pytest.approx(record["residual_percent"] / 100 * 240, rel=0.3)
     found = records[0]["expression"]
@@ -201,9 +201,9 @@ def test_who_agrees_is_who_agrees_in_a_reconstruction_with_the_limits_of_labels(
     seen = [replace(SEEN, quality=float(q), photo=str(k)) for k, q in enumerate(quality)]
     alone = Fit(identity, np.zeros((count, 51)), SEEN.camera, np.zeros(count), ())
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(reconstruction, "FARTHEST", farthest)
-        patch.setattr(reconstruction, "APART", 2.5)
-        keep, dropped = reconstruction._consistent(seen, alone, default())
+        patch.setattr(reconstruct, "FARTHEST", farthest)
+        patch.setattr(reconstruct, "APART", 2.5)
+        keep, dropped = reconstruct._consistent(seen, alone, default())
     assert np.flatnonzero(agree).tolist() == keep
     for photo, _, text in dropped:
         assert f"{distance[int(photo)]:.1f} mm" in text

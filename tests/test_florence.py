@@ -5,10 +5,10 @@ import json
 import numpy as np
 import pytest
 
-from sameface.benchmarks import florence
-from sameface.benchmarks.florence import Options
-from sameface.case import Answer
-from sameface.errors import BadData
+from sameface.core.errors import BadData
+from sameface.evaluation.benchmarks import florence
+from sameface.evaluation.benchmarks.florence import Options
+from sameface.evaluation.case import Answer
 
 ONE = "Indoor-Cooperative"
 

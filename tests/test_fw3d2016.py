@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from scipy.spatial import procrustes
 
-from sameface.benchmarks.fw3d2016 import KEPT, Options, cases, sample, score, summary, truth
-from sameface.case import Answer
-from sameface.errors import BadData
-from sameface.geometry import rotation_from_euler
+from sameface.core.errors import BadData
+from sameface.core.geometry import rotation_from_euler
+from sameface.evaluation.benchmarks.fw3d2016 import KEPT, Options, cases, sample, score, summary, truth
+from sameface.evaluation.case import Answer
 
 DEFAULT = Options()
 

@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 
-from sameface import systems
-from sameface.benchmarks import fw3d2019
-from sameface.benchmarks.fw3d2019 import Options
-from sameface.case import Answer
-from sameface.case_photos import first_photo
-from sameface.errors import BadData, NoFaceFound
-from sameface.mesh_io import write_obj
+from sameface.core.errors import BadData, NoFaceFound
+from sameface.evaluation import systems
+from sameface.evaluation.benchmarks import fw3d2019
+from sameface.evaluation.benchmarks.fw3d2019 import Options
+from sameface.evaluation.case import Answer
+from sameface.evaluation.case_photos import first_photo
+from sameface.mesh.write import write_obj
 from test_views import write_video
 
 OPTIONS = Options()

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
-from sameface.geometry import (
+from sameface.core.geometry import (
     align,
     apply_affine,
     barycentric,

@@ -7,7 +7,7 @@ import pytest
 
 import ict_head
 from sameface import morphable
-from sameface.errors import BadModel
+from sameface.core.errors import BadModel
 from sameface.morphable import compile as recipe
 from sameface.morphable import ict
 from sameface.morphable.compile import compile_model, report

@@ -14,8 +14,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageCms, PngImagePlugin
 
-from sameface.errors import BadPhoto
-from sameface.image import crop, gather, read
+from sameface.core.errors import BadPhoto
+from sameface.photo.image import crop, gather, read
 
 ORIENTATION, FOCAL_MM, FOCAL_35, WIDTH, HEIGHT = 0x0112, 0x920A, 0xA405, 0xA002, 0xA003
 
@@ -326,7 +326,7 @@ def test_paths_that_lead_nowhere(tmp_path, monkeypatch):
 
 
 def test_a_file_too_large_is_not_opened(tmp_path, monkeypatch):
-    monkeypatch.setattr("sameface.image.LARGEST_FILE", 100)
+    monkeypatch.setattr("sameface.photo.image.LARGEST_FILE", 100)
     (tmp_path / "large.jpg").write_bytes(bytes(200))
     with pytest.raises(BadPhoto, match=r"large\.jpg has 0\.00 GB; a photo has at most"):
         read(tmp_path / "large.jpg")

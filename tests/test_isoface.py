@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sameface import morphable
-from sameface.augment import augmented
-from sameface.datasets import facetable
-from sameface.methods import isoface
-from sameface.methods.isoface import Config, Method, model_distance, points_likelihood
+from sameface.photo.augment import augmented
+from sameface.training.datasets import facetable
+from sameface.training.methods import isoface
+from sameface.training.methods.isoface import Config, Method, model_distance, points_likelihood
 
 SMALL = Config(size=32, widths=(4, 6, 8), blocks=(1, 1, 1), features=8, batch=4, steps=2)
 DENSE = len(isoface.POINT_IDS)
@@ -331,8 +331,8 @@ def test_the_description_says_what_the_network_needs_and_saw(method):
 
 def test_a_trained_run_exports_and_agrees_with_torch(tmp_path):
     """`export` itself compares every output with torch's and refuses a difference; the predictor reads it here."""
-    from sameface import export, train
-    from sameface.predictor import load
+    from sameface.photo.predictor import load
+    from sameface.training import export, train
 
     facetable.sample(tmp_path / "data")
     run = train.train("isoface", f"facetable:{tmp_path / 'data'}", tmp_path / "run", SMALL)

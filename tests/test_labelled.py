@@ -8,12 +8,12 @@ import pyarrow as arrow
 import pyarrow.parquet as parquet
 import pytest
 
-from sameface import plugins
-from sameface.camera import WeakPerspective
-from sameface.datasets import labelled
-from sameface.errors import BadData
-from sameface.geometry import rotation_from_euler
+from sameface.core import plugins
+from sameface.core.camera import WeakPerspective
+from sameface.core.errors import BadData
+from sameface.core.geometry import rotation_from_euler
 from sameface.morphable import default
+from sameface.training.datasets import labelled
 
 
 @pytest.fixture(scope="module")
@@ -112,7 +112,7 @@ def test_everything_else_that_the_data_set_gives_comes_along(copy):
 
 
 def test_a_file_of_your_own_can_be_the_data_set(copy):
-    (copy / "mine.py").write_text("from sameface.datasets.casia import gives, load, sample\n")
+    (copy / "mine.py").write_text("from sameface.training.datasets.casia import gives, load, sample\n")
     claim(copy, data="mine.py:pictures")
     assert len(labelled.load(copy, "train")) == 5
 

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from sameface.errors import BadData
-from sameface.labels import in_photo
+from sameface.core.errors import BadData
+from sameface.training.labels import in_photo
 
 
 def test_labels_in_our_own_units_need_no_conversion(tiny_model):

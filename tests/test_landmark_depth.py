@@ -9,12 +9,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sameface import export, morphable, train
-from sameface.datasets import facetable
-from sameface.errors import BadData
-from sameface.geometry import apply_affine
-from sameface.methods import landmark_depth
-from sameface.methods.landmark_depth import (
+from sameface import morphable
+from sameface.core.errors import BadData
+from sameface.core.geometry import apply_affine
+from sameface.training import export, train
+from sameface.training.datasets import facetable
+from sameface.training.methods import landmark_depth
+from sameface.training.methods.landmark_depth import (
     IBUG_MIRRORED,
     KEPT,
     Config,

@@ -5,10 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from sameface.benchmarks import _verification as shared
-from sameface.benchmarks import lfw
-from sameface.case import Answer
-from sameface.errors import BadData
+from sameface.core.errors import BadData
+from sameface.evaluation.benchmarks import _verification as shared
+from sameface.evaluation.benchmarks import lfw
+from sameface.evaluation.case import Answer
 from sameface.metrics import verification as metric
 
 ALL = ("exact", "insightface", "sphereface_pytorch", "mobilefacenet")

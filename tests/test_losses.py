@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.autograd import gradcheck
 
-from sameface.errors import BadData
-from sameface.geometry import rotation_from_euler
-from sameface.losses import (
+from sameface.core.errors import BadData
+from sameface.core.geometry import rotation_from_euler
+from sameface.training.losses import (
     centre_distance,
     cosface,
     kl_to_standard_normal,

@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from sameface.errors import BadOutput
-from sameface.geometry import vertex_normals
-from sameface.mesh_io import write_file, write_glb, write_obj, write_ply
+from sameface.core.errors import BadOutput
+from sameface.core.geometry import vertex_normals
+from sameface.mesh.write import write_file, write_glb, write_obj, write_ply
 
 Mesh = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import trimesh
 
-from sameface import mesh_read
-from sameface.errors import BadData
-from sameface.mesh_io import write_obj, write_ply
-from sameface.mesh_read import read_mesh, read_obj, read_picked_points, read_ply, read_wrl
+from sameface.core.errors import BadData
+from sameface.mesh import read
+from sameface.mesh.read import read_mesh, read_obj, read_picked_points, read_ply, read_wrl
+from sameface.mesh.write import write_obj, write_ply
 from scan_meshes import bowl
 
 VERTICES, FACES = bowl(5, 6)
@@ -160,7 +160,7 @@ def test_broken_picked_points_are_bad_data(tmp_path, content, message):
 def test_a_missing_and_a_huge_file_are_bad_data(tmp_path, monkeypatch):
     with pytest.raises(BadData, match="cannot be read"):
         read_wrl(tmp_path / "none.wrl")
-    monkeypatch.setattr(mesh_read, "LARGEST", 10)
+    monkeypatch.setattr(read, "LARGEST", 10)
     (tmp_path / "a.obj").write_text("v 0 0 0\nv 1 1 1\n")
     with pytest.raises(BadData, match="has 16 bytes; such a file is read up to 10"):
         read_obj(tmp_path / "a.obj")

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy.io import loadmat
 from scipy.spatial.transform import Rotation
 
-from sameface.geometry import euler_from_rotation, rotation_from_euler
+from sameface.core.geometry import euler_from_rotation, rotation_from_euler
 from sameface.metrics.pose import (
     angle_errors,
     angles_by_3ddfa,

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sameface import morphable
-from sameface.errors import BadModel
+from sameface.core.errors import BadModel
 
 
 def test_vertices_against_a_loop(tiny_model):

@@ -32,7 +32,7 @@ from morphable_files import (
     write_tddfa_sparse,
     write_tddfa_v2,
 )
-from sameface.errors import AssetMissing, BadModel
+from sameface.core.errors import AssetMissing, BadModel
 from sameface.morphable import _checks, _landmarks, bfm2009, bfm2017, flame, formats, gnm, tddfa
 from sameface.morphable._matlab import needed, read_matlab
 

@@ -17,7 +17,7 @@ from hypothesis.extra import numpy as npst
 from scipy import sparse
 
 from morphable_files import Python2, object_npy, python2_pickle
-from sameface.errors import BadModel
+from sameface.core.errors import BadModel
 from sameface.morphable import pickles
 from sameface.morphable.pickles import Unread, read_npy, read_pickle
 

@@ -11,14 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
-from sameface import export, morphable, train
-from sameface.camera import Perspective
-from sameface.errors import BadData
-from sameface.geometry import euler_from_rotation, rotation_from_euler, rotation_from_quaternion
-from sameface.methods import isoface, multiview
-from sameface.methods.multiview import in_camera, project, reprojection
-from sameface.nets import VGG16
-from sameface.train import Loop
+from sameface import morphable
+from sameface.core.camera import Perspective
+from sameface.core.errors import BadData
+from sameface.core.geometry import euler_from_rotation, rotation_from_euler, rotation_from_quaternion
+from sameface.training import export, train
+from sameface.training.methods import isoface, multiview
+from sameface.training.methods.multiview import in_camera, project, reprojection
+from sameface.training.nets import VGG16
+from sameface.training.train import Loop
 
 FRONTAL = np.diag([1.0, -1.0, -1.0])
 YAWS = (-50.0, -20.0, 4.0, 30.0, 47.0)

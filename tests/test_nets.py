@@ -1,6 +1,6 @@
 import torch
 
-from sameface.nets import SphereFace
+from sameface.training.nets import SphereFace
 
 
 def test_sphereface_20_has_twenty_convolutions_and_the_public_number_of_weights():

@@ -9,14 +9,16 @@ import pytest
 import torch
 
 from faces import astronaut, encoded, rendered
-from sameface import export, image, networks, systems, train
-from sameface.case import Case
-from sameface.errors import AssetMissing, NoFaceFound
-from sameface.geometry import euler_from_rotation
-from sameface.methods import multiview
+from sameface.core.errors import AssetMissing, NoFaceFound
+from sameface.core.geometry import euler_from_rotation
+from sameface.evaluation import networks, systems
+from sameface.evaluation.case import Case
 from sameface.morphable import default
-from sameface.predictor import load as load_network
-from sameface.train import Loop
+from sameface.photo import image
+from sameface.photo.predictor import load as load_network
+from sameface.training import export, train
+from sameface.training.methods import multiview
+from sameface.training.train import Loop
 from test_systems import network
 from test_views import write_video
 

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from sameface.benchmarks import now
-from sameface.benchmarks.now import Options
-from sameface.case import Answer
-from sameface.errors import AssetMissing, BadData
+from sameface.core.errors import AssetMissing, BadData
+from sameface.evaluation.benchmarks import now
+from sameface.evaluation.benchmarks.now import Options
+from sameface.evaluation.case import Answer
 
 OPTIONS = Options()
 

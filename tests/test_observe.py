@@ -10,16 +10,16 @@ import pytest
 from PIL import Image
 
 from faces import GRACE, astronaut, encoded, scenery, two_people
-from sameface import observe as module
-from sameface.detect import Faces, detect
-from sameface.errors import NoFaceFound
-from sameface.face import Photo
-from sameface.geometry import apply_affine, euler_from_rotation, similarity_2d
-from sameface.image import crop as crop_of
-from sameface.image import read
-from sameface.observe import observe
-from sameface.predictor import SPHEREFACE_FIVE, five_of_68, load
-from sameface.reconstruction import join
+from sameface.core.errors import NoFaceFound
+from sameface.core.geometry import apply_affine, euler_from_rotation, similarity_2d
+from sameface.photo import observe as module
+from sameface.photo.detect import Faces, detect
+from sameface.photo.face import Photo
+from sameface.photo.image import crop as crop_of
+from sameface.photo.image import read
+from sameface.photo.observe import observe
+from sameface.photo.predictor import SPHEREFACE_FIVE, five_of_68, load
+from sameface.reconstruction.reconstruct import join
 
 
 def seen(source, **options):

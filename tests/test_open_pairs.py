@@ -9,9 +9,9 @@ import pyarrow as arrow
 import pyarrow.parquet as parquet
 import pytest
 
-from sameface.benchmarks import pairs
-from sameface.case import Answer
-from sameface.errors import AssetMissing, BadData
+from sameface.core.errors import AssetMissing, BadData
+from sameface.evaluation.benchmarks import pairs
+from sameface.evaluation.case import Answer
 
 OPTIONS = pairs.Options()
 

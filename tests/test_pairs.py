@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from sameface.errors import BadData
-from sameface.pairs import Pairs
+from sameface.core.errors import BadData
+from sameface.training.pairs import Pairs
 
 
 def test_pairs_keep_their_promise():

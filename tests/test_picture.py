@@ -6,9 +6,9 @@ import trimesh
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sameface.camera import Perspective, WeakPerspective
-from sameface.geometry import rotation_from_euler
-from sameface.picture import contact_sheet, overlay, render, shade
+from sameface.core.camera import Perspective, WeakPerspective
+from sameface.core.geometry import rotation_from_euler
+from sameface.reconstruction.picture import contact_sheet, overlay, render, shade
 
 FRONTAL = np.diag([1.0, -1.0, -1.0])
 

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sameface import plots
-from sameface.errors import BadOutput
+from sameface.core.errors import BadOutput
+from sameface.evaluation import plots
 
 
 @pytest.fixture

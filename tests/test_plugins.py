@@ -2,7 +2,7 @@ import sys
 
 import pytest
 
-from sameface import plugins
+from sameface.core import plugins
 
 METHOD = (
     "from dataclasses import dataclass\n@dataclass(frozen=True)\nclass Config:\n    x: int = 3\nclass Method: ...\n"
@@ -12,7 +12,7 @@ METHOD = (
 def test_a_files_name_is_its_name():
     assert "detector" in plugins.names("methods")
     assert "scenes" in plugins.names("datasets")
-    assert plugins.load("datasets", "scenes").__name__ == "sameface.datasets.scenes"
+    assert plugins.load("datasets", "scenes").__name__ == "sameface.training.datasets.scenes"
 
 
 def test_files_that_only_help_the_plugins_are_not_listed():

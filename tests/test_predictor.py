@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
-from sameface import predictor
-from sameface.errors import AssetMissing, BadPhoto
-from sameface.geometry import apply_affine
-from sameface.predictor import Predictor, affine_from_five_points, affine_from_landmarks, load
+from sameface.core.errors import AssetMissing, BadPhoto
+from sameface.core.geometry import apply_affine
+from sameface.photo import predictor
+from sameface.photo.predictor import Predictor, affine_from_five_points, affine_from_landmarks, load
 
 seeds = st.integers(0, 2**32 - 1)
 FACE = np.array([[-30.0, 0], [30, 0], [0, 40], [-25, 65], [25, 65]])

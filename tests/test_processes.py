@@ -1,6 +1,6 @@
 import os
 
-from sameface import processes
+from sameface.core import processes
 
 
 def test_processes_compute_in_one_thread(monkeypatch):

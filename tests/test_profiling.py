@@ -7,14 +7,14 @@ import cv2
 import numpy as np
 import pytest
 
-from sameface import plugins
-from sameface.camera import WeakPerspective
-from sameface.datasets import profiled
-from sameface.errors import BadData
-from sameface.geometry import euler_from_rotation, rotation_from_euler
+from sameface.core import plugins
+from sameface.core.camera import WeakPerspective
+from sameface.core.errors import BadData
+from sameface.core.geometry import euler_from_rotation, rotation_from_euler
+from sameface.mesh.raster import interpolate, rasterise, screen_points
 from sameface.morphable import default
-from sameface.profiling import profile, turned
-from sameface.raster import interpolate, rasterise, screen_points
+from sameface.synthetic.profiling import profile, turned
+from sameface.training.datasets import profiled
 
 MODEL = default()
 MESH = MODEL.mean
@@ -166,7 +166,7 @@ def test_heads_turned_already_are_never_turned_back(copy):
 
 
 def test_a_file_of_your_own_can_be_the_data_set(copy):
-    (copy / "mine.py").write_text("from sameface.datasets.labelled import gives, load as _load, sample\n"
+    (copy / "mine.py").write_text("from sameface.training.datasets.labelled import gives, load as _load, sample\n"
                                   "class Unnamed:\n"
                                   "    def __init__(self, data): self.data, self.person = data, data.person\n"
                                   "    def __len__(self): return len(self.data)\n"

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sameface.camera import Perspective, WeakPerspective
-from sameface.raster import interpolate, rasterise, screen_points
+from sameface.core.camera import Perspective, WeakPerspective
+from sameface.mesh.raster import interpolate, rasterise, screen_points
 
 SIZE = (23, 17)
 
@@ -87,7 +87,7 @@ def test_the_order_and_the_winding_of_faces_do_not_matter(seed):
 def test_the_size_of_the_chunks_does_not_matter(candidates, monkeypatch):
     points, faces = soup(3, 40)
     plain = rasterise(points, faces, SIZE)
-    monkeypatch.setattr("sameface.raster.CANDIDATES", candidates)
+    monkeypatch.setattr("sameface.mesh.raster.CANDIDATES", candidates)
     for one, other in zip(rasterise(points, faces, SIZE), plain, strict=True):
         np.testing.assert_array_equal(one, other)
 

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from PIL import Image
 from scipy.io import loadmat, savemat
 
-from sameface.datasets import _people, aflwcrops, casia, fw3d, ms1m, pts68, vggface2, w300lp
-from sameface.errors import BadData
-from sameface.geometry import align, euler_from_rotation, rotation_from_euler
+from sameface.core.errors import BadData
+from sameface.core.geometry import align, euler_from_rotation, rotation_from_euler
+from sameface.training.datasets import _people, aflwcrops, casia, fw3d, ms1m, pts68, vggface2, w300lp
 
 
 def put(path, colour=(10, 20, 30), size=(8, 6)):

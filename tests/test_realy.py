@@ -5,10 +5,10 @@ import json
 import numpy as np
 import pytest
 
-from sameface.benchmarks import realy
-from sameface.benchmarks.realy import Options
-from sameface.case import Answer
-from sameface.errors import AssetMissing, BadData
+from sameface.core.errors import AssetMissing, BadData
+from sameface.evaluation.benchmarks import realy
+from sameface.evaluation.benchmarks.realy import Options
+from sameface.evaluation.case import Answer
 
 OPTIONS = Options()
 

@@ -10,13 +10,13 @@ from onnx import TensorProto, helper
 from PIL import Image
 
 from faces import GRACE, astronaut, encoded, from_far, from_near, person, rendered, scenery, seen_by, turned, two_people
-from sameface.camera import Perspective, WeakPerspective
-from sameface.errors import AssetMissing, BadPhoto, NoFaceFound
-from sameface.face import Photo
-from sameface.fit_shard import PRIORS
-from sameface.image import read
+from sameface.core.camera import Perspective, WeakPerspective
+from sameface.core.errors import AssetMissing, BadPhoto, NoFaceFound
 from sameface.morphable import default
-from sameface.reconstruction import check_options, join, look, reconstruct, shape_distance
+from sameface.photo.face import Photo
+from sameface.photo.image import read
+from sameface.reconstruction.reconstruct import check_options, join, look, reconstruct, shape_distance
+from sameface.training.fit_shard import PRIORS
 
 ANNA, BERT, CARL = person(0), person(1), person(2)
 YAWS = (-0.5, 0.0, 0.4, 0.7, -0.2)
@@ -361,7 +361,7 @@ def test_a_photo_that_does_not_fit_into_memory_is_a_row(monkeypatch):
     def exhausted(*given, **options):
         raise MemoryError
 
-    monkeypatch.setattr("sameface.reconstruction.observe", exhausted)
+    monkeypatch.setattr("sameface.reconstruction.reconstruct.observe", exhausted)
     assert "does not fit into memory" in look([astronaut()]).problems[0][2]
 
 

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from sameface.errors import BadData
-from sameface.geometry import rotation_from_axis_angle
-from sameface.mesh_read import Mesh
+from sameface.core.errors import BadData
+from sameface.core.geometry import rotation_from_axis_angle
+from sameface.mesh.read import Mesh
 from sameface.metrics.alignment import Surface
-from sameface.register import Landmarks, Options, _bent, _edges, register
+from sameface.morphable.register import Landmarks, Options, _bent, _edges, register
 
 rng = np.random.default_rng(0)
 

@@ -10,10 +10,12 @@ from hypothesis import strategies as st
 from scipy.special import sph_harm_y
 from torch.autograd import gradcheck
 
-from sameface import geometry, morphable, raster, render
-from sameface.camera import Perspective, WeakPerspective
-from sameface.geometry import rotation_from_euler
-from sameface.render import (
+from sameface import morphable
+from sameface.core import geometry
+from sameface.core.camera import Perspective, WeakPerspective
+from sameface.core.geometry import rotation_from_euler
+from sameface.mesh import raster, render
+from sameface.mesh.render import (
     diffuse,
     interpolate,
     normal_map,
@@ -201,7 +203,7 @@ def test_of_equal_triangles_the_first_is_seen():
 def test_the_size_of_the_chunks_does_not_matter(candidates, monkeypatch):
     points, faces = soup(3, 12)
     plain, seen = rasterise(points, faces, SIZE), visible_vertices(points, faces, SIZE)
-    monkeypatch.setattr("sameface.render.CANDIDATES", {"cpu": candidates})
+    monkeypatch.setattr("sameface.mesh.render.CANDIDATES", {"cpu": candidates})
     again = rasterise(points, faces, SIZE)
     assert torch.equal(again.face, plain.face)
     assert torch.equal(again.weights, plain.weights)

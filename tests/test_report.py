@@ -11,12 +11,12 @@ import cv2
 import numpy as np
 import pytest
 
-from sameface.camera import Perspective, WeakPerspective
-from sameface.errors import BadOutput
-from sameface.face import Observation
-from sameface.geometry import rotation_from_euler
-from sameface.report import clay, write_report
-from sameface.result import Reconstruction, View
+from sameface.core.camera import Perspective, WeakPerspective
+from sameface.core.errors import BadOutput
+from sameface.core.geometry import rotation_from_euler
+from sameface.photo.face import Observation
+from sameface.reconstruction.report import clay, write_report
+from sameface.reconstruction.result import Reconstruction, View
 
 DOCS = Path(__file__).parent.parent / "docs"
 EVIL = "<script>alert(1)</script>.jpg"

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 from faces import from_far, from_near, person, seen_by
-from sameface import mesh_io
-from sameface.camera import Perspective
-from sameface.errors import BadOutput
-from sameface.reconstruction import join
-from sameface.result import RESULT_VERSION, Reconstruction
+from sameface.core.camera import Perspective
+from sameface.core.errors import BadOutput
+from sameface.mesh import write
+from sameface.reconstruction.reconstruct import join
+from sameface.reconstruction.result import RESULT_VERSION, Reconstruction
 
 PAGE = (Path(__file__).parent.parent / "docs" / "result.md").read_text()
 PROBLEMS = (("c.jpg", "NoFaceFound", "no face in c.jpg"),)
@@ -153,7 +153,7 @@ def test_what_cannot_be_written_says_so_and_leaves_nothing(alone, tmp_path, monk
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(mesh_io.os, "replace", full)
+    monkeypatch.setattr(write.os, "replace", full)
     with pytest.raises(BadOutput, match="No space left on device"):
         alone.save(tmp_path / f"x.{suffix}")
     assert [path.name for path in tmp_path.iterdir()] == ["taken"]

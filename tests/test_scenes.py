@@ -4,8 +4,8 @@ import pyarrow as arrow
 import pyarrow.parquet as parquet
 import pytest
 
-from sameface.datasets import scenes
-from sameface.errors import BadData
+from sameface.core.errors import BadData
+from sameface.training.datasets import scenes
 
 
 def test_the_sample_is_read_back(tmp_path):

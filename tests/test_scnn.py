@@ -10,13 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from morphable_files import write_tddfa_sparse, write_tddfa_sparse_v2
-from sameface import export, morphable, train
-from sameface.datasets import facetable
-from sameface.errors import BadData
-from sameface.geometry import rotation_from_euler
-from sameface.methods import scnn
-from sameface.methods.scnn import POSE, Basis, Config, Method, contrastive
-from sameface.train import Loop
+from sameface import morphable
+from sameface.core.errors import BadData
+from sameface.core.geometry import rotation_from_euler
+from sameface.training import export, train
+from sameface.training.datasets import facetable
+from sameface.training.methods import scnn
+from sameface.training.methods.scnn import POSE, Basis, Config, Method, contrastive
+from sameface.training.train import Loop
 
 
 @pytest.fixture(scope="module")

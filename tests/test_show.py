@@ -7,11 +7,12 @@ import cv2
 import numpy as np
 import pytest
 
-from sameface import plugins, show
-from sameface.case import Case
-from sameface.errors import BadData, BadOutput
-from sameface.geometry import rotation_from_euler
-from sameface.show import Labels, draw, labels_of, show_cases, show_items
+from sameface.cli import show
+from sameface.cli.show import Labels, draw, labels_of, show_cases, show_items
+from sameface.core import plugins
+from sameface.core.errors import BadData, BadOutput
+from sameface.core.geometry import rotation_from_euler
+from sameface.evaluation.case import Case
 
 GREY = np.full((100, 100, 3), 90, np.uint8)
 
@@ -146,7 +147,7 @@ def photo(tmp_path):
 
 
 def benchmark(*cases):
-    return module("sameface.benchmarks.made", Options=Options, cases=lambda root, options: list(cases))
+    return module("sameface.evaluation.benchmarks.made", Options=Options, cases=lambda root, options: list(cases))
 
 
 def test_cases_are_shown_with_the_place_meant_and_the_truth(tmp_path, photo):

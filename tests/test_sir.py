@@ -7,13 +7,14 @@ import numpy as np
 import pytest
 import torch
 
-from sameface import export, losses, morphable, train
-from sameface.errors import BadData
-from sameface.geometry import rotation_from_euler
-from sameface.methods import sir
-from sameface.methods.sir import Config, Method, share_of_persons
-from sameface.predictor import SPHEREFACE_FIVE
-from sameface.train import Loop
+from sameface import morphable
+from sameface.core.errors import BadData
+from sameface.core.geometry import rotation_from_euler
+from sameface.photo.predictor import SPHEREFACE_FIVE
+from sameface.training import export, losses, train
+from sameface.training.methods import sir
+from sameface.training.methods.sir import Config, Method, share_of_persons
+from sameface.training.train import Loop
 
 ROWS = {
     "none": set(),

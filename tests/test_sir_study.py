@@ -9,7 +9,7 @@ import pytest
 import torch
 from scipy.spatial.distance import pdist
 
-from sameface import appearance
+from sameface.training import appearance
 
 
 @pytest.fixture(scope="module")

@@ -8,14 +8,16 @@ import cv2
 import numpy as np
 import pytest
 
-from sameface import morphable, raster, synthetic_files
-from sameface.camera import WeakPerspective
-from sameface.datasets import synthetic as reader
-from sameface.errors import BadData, BadModel, BadOutput
-from sameface.labels import in_photo
-from sameface.synthetic import Head, People, Picture, View, draw, look_at, prepare, render
-from sameface.synthetic_files import folder_of, person, write
-from sameface.synthetic_look import Skin, background, extras, haircut, load_skin
+from sameface import morphable
+from sameface.core.camera import WeakPerspective
+from sameface.core.errors import BadData, BadModel, BadOutput
+from sameface.mesh import raster
+from sameface.synthetic import files
+from sameface.synthetic.files import folder_of, person, write
+from sameface.synthetic.look import Skin, background, extras, haircut, load_skin
+from sameface.synthetic.people import Head, People, Picture, View, draw, look_at, prepare, render
+from sameface.training.datasets import synthetic as reader
+from sameface.training.labels import in_photo
 
 SIZE = 64
 
@@ -161,7 +163,7 @@ def test_visible_landmarks_lie_on_the_depth_map_and_on_the_face(shot, head):
 
 
 def test_the_far_side_of_a_profile_is_hidden(head):
-    from sameface.geometry import rotation_from_euler
+    from sameface.core.geometry import rotation_from_euler
 
     view = look_at(head, np.random.default_rng(3), SIZE)
     turn = rotation_from_euler(np.array(0.0), np.array(1.2), np.array(0.0))
@@ -214,7 +216,7 @@ def test_what_a_view_shows_depends_on_seed_person_and_view_only(folder, tmp_path
         assert (folder_of(tmp_path, 1) / name).read_bytes() == (folder_of(folder, 1) / name).read_bytes()
     _, views = person(morphable.default(), 0, 1, 2, SIZE)
     with np.load(folder_of(folder, 1) / "truth.npz") as truth:
-        assert set(truth.files) == set(synthetic_files.TRUTH)
+        assert set(truth.files) == set(files.TRUTH)
         np.testing.assert_allclose(truth["translation"][1], views[1].camera.translation)
 
 
@@ -239,7 +241,7 @@ def test_processes_do_the_same_work(folder, tmp_path, monkeypatch):
         start()
         return ThreadPoolExecutor(1)
 
-    monkeypatch.setattr(synthetic_files, "ProcessPoolExecutor", pool)
+    monkeypatch.setattr(files, "ProcessPoolExecutor", pool)
     write(tmp_path, [0], 2, size=SIZE, workers=1)
     assert (folder_of(tmp_path, 0) / "01.jpg").read_bytes() == (folder_of(folder, 0) / "01.jpg").read_bytes()
 
@@ -254,7 +256,7 @@ def test_photos_can_stand_behind(tmp_path, folder):
     morphable.default().save(model)
     write(tmp_path / "b", 1, 1, size=32, workers=0, backgrounds=photos, model=model)
     (photos / "red.png").write_bytes(b"no picture")
-    synthetic_files._decoded.cache_clear()
+    files._decoded.cache_clear()
     with pytest.raises(BadData, match="cannot be used as a background"):
         write(tmp_path / "c", 1, 1, size=32, workers=0, backgrounds=photos)
 
@@ -269,7 +271,7 @@ def test_wrong_numbers_and_full_disks_are_told(tmp_path, monkeypatch):
     def full(*_, **__):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(synthetic_files.np, "savez", full)
+    monkeypatch.setattr(files.np, "savez", full)
     with pytest.raises(BadOutput, match="No space left"):
         write(tmp_path / "d", 1, 1, size=32, workers=0)
 

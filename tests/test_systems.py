@@ -9,16 +9,18 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from faces import GRACE, astronaut, encoded, from_far, from_near, person, scenery, seen_by, two_people
-from sameface import case_photos, image, morphable, systems
-from sameface.case import Case
-from sameface.errors import AssetMissing, BadData, BadPhoto, NoFaceFound
-from sameface.geometry import apply_affine, euler_from_rotation
-from sameface.observe import observe
-from sameface.predictor import FIVE, SPHEREFACE_FIVE, five_of_68
-from sameface.predictor import load as load_network
-from sameface.reconstruction import look, reconstruct
+from sameface import morphable
+from sameface.core.errors import AssetMissing, BadData, BadPhoto, NoFaceFound
+from sameface.core.geometry import apply_affine, euler_from_rotation
+from sameface.evaluation import case_photos, systems
+from sameface.evaluation.case import Case
+from sameface.photo import image
+from sameface.photo.observe import observe
+from sameface.photo.predictor import FIVE, SPHEREFACE_FIVE, five_of_68
+from sameface.photo.predictor import load as load_network
+from sameface.reconstruction.reconstruct import look, reconstruct
 
-DEFAULT = Path(systems.__file__).parent / "assets" / "default.onnx"
+DEFAULT = Path(systems.__file__).parent.parent / "assets" / "default.onnx"
 
 
 @pytest.fixture(scope="module")

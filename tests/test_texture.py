@@ -5,11 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from sameface.camera import Camera, Perspective, WeakPerspective
-from sameface.geometry import rotation_from_euler
+from sameface.core.camera import Camera, Perspective, WeakPerspective
+from sameface.core.geometry import rotation_from_euler
+from sameface.mesh.raster import interpolate, rasterise, screen_points
 from sameface.morphable import MorphableModel
-from sameface.raster import interpolate, rasterise, screen_points
-from sameface.texture import texture
+from sameface.reconstruction.texture import texture
 
 SIDE = 41
 SIZE = 128

@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 import torch
 
-from sameface import plugins, train
-from sameface.errors import AssetMissing, BadData, TrainingFailed
-from sameface.train import Loop
+from sameface.core import plugins
+from sameface.core.errors import AssetMissing, BadData, TrainingFailed
+from sameface.training import train
+from sameface.training.train import Loop
 
 MINE = '''
 """Tells how bright a picture is."""
@@ -91,7 +92,7 @@ class Method(nn.Module):
 if __name__ == "__main__":
     import sys
     from pathlib import Path
-    from sameface.train import Loop, train
+    from sameface.training.train import Loop, train
     wait, dropout = float(sys.argv[2]), float(sys.argv[3])
     train(__file__, f"{__file__}:.", Path(sys.argv[1]), Config(wait=wait, dropout=dropout),
           Loop(log_every=1, save_every=4))

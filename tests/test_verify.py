@@ -11,14 +11,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from faces import astronaut, encoded, from_far, person, scenery, seen_by
-from sameface import verify as module
-from sameface.errors import BadData, BadPhoto, NoFaceFound
+from sameface.core.errors import BadData, BadPhoto, NoFaceFound
 from sameface.morphable import default
-from sameface.predictor import networks_name, networks_sha256
-from sameface.reconstruction import join, reconstruct, shape_distance
-from sameface.verify import FARS, Verdict, features, limit, probability, verify
+from sameface.photo.predictor import networks_name, networks_sha256
+from sameface.reconstruction.reconstruct import join, reconstruct, shape_distance
+from sameface.verification import sides
+from sameface.verification import verify as module
+from sameface.verification.calibration import FARS, features, limit, probability
+from sameface.verification.verify import Verdict, verify
 
-KNOWN = json.loads((Path(module.__file__).parent / "assets" / "verification.json").read_text())
+KNOWN = json.loads((Path(module.__file__).parent.parent / "assets" / "verification.json").read_text())
 COUNTS = st.integers(1, 40)
 MM = st.floats(0.1, 8)
 
@@ -263,7 +265,7 @@ def test_another_network_has_no_probability(folder, anna, bert):
 
 def test_a_network_of_the_same_name_but_other_weights_has_no_probability(folder, monkeypatch):
     Path("a.png").write_bytes(encoded(astronaut()))
-    monkeypatch.setattr(module, "_calibration", lambda: KNOWN | {"networks_sha256": "0"})
+    monkeypatch.setattr(module, "packaged", lambda: KNOWN | {"networks_sha256": "0"})
     verdict = verify("a.png", reconstruct("a.png"))
     assert verdict.probability is None
     assert "a.png was made by" in verdict.notes[0]
@@ -313,6 +315,6 @@ def test_files_that_are_no_results(folder, monkeypatch):
     }.items():  # fmt: skip
         with pytest.raises(BadData, match=says):
             verify(name, "anna")
-    monkeypatch.setattr(module, "LARGEST_RESULT", 10)
+    monkeypatch.setattr(sides, "LARGEST_RESULT", 10)
     with pytest.raises(BadData, match="too many for a result"):
         verify("anna/face.npz", "anna")

@@ -17,15 +17,17 @@ from hypothesis import strategies as st
 from scipy.signal import correlate
 
 from faces import astronaut, person, scenery, seen_by
-from sameface import cli, reconstruction, video
-from sameface.camera import WeakPerspective
-from sameface.errors import BadPhoto, NoFaceFound
-from sameface.fit import Priors
-from sameface.geometry import apply_affine, euler_from_rotation, rotation_from_axis_angle, rotation_from_euler
-from sameface.mesh_io import Animation, write_glb
+from sameface import cli
+from sameface.core.camera import WeakPerspective
+from sameface.core.errors import BadPhoto, NoFaceFound
+from sameface.core.geometry import apply_affine, euler_from_rotation, rotation_from_axis_angle, rotation_from_euler
+from sameface.mesh.write import Animation, write_glb
 from sameface.morphable import default
-from sameface.reconstruction import Looked
-from sameface.video import (
+from sameface.photo.views import Promised, frames
+from sameface.reconstruction import reconstruct, video
+from sameface.reconstruction.fit import Priors
+from sameface.reconstruction.reconstruct import Looked
+from sameface.reconstruction.video import (
     _followed,
     _in_one_go,
     _smoothed_motion,
@@ -36,7 +38,6 @@ from sameface.video import (
     track,
     unit_quaternions,
 )
-from sameface.views import Promised, frames
 from test_mesh_io import glb_parts
 
 PAGE = Path(__file__).parent.parent / "docs" / "video.md"
@@ -365,7 +366,7 @@ def test_what_is_drawn_comes_back(tmp_path, monkeypatch):
     turn = np.degrees(np.stack(euler_from_rotation(found.camera.rotation)) - np.stack(euler_from_rotation(rotation)))
     assert np.abs(turn).max() < 1.5
     assert lag(found.expression[:, jaw], weights[:, jaw]) == 0
-    assert reconstruction.shape_distance(found.person.vertices(), model.vertices(person(3)), model) < 1.5
+    assert reconstruct.shape_distance(found.person.vertices(), model.vertices(person(3)), model) < 1.5
 
 
 # ── what goes wrong ────────────────────────────────────────────────────────────────────────────────────────

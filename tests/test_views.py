@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from sameface import photo_file, views
-from sameface.errors import BadPhoto
-from sameface.views import choose, evenly, frames, is_video, pictures, promised
+from sameface.core.errors import BadPhoto
+from sameface.photo import decode, views
+from sameface.photo.views import choose, evenly, frames, is_video, pictures, promised
 
 
 def write_video(path: Path, count: int = 7, size: tuple[int, int] = (64, 48), codec: str = "MJPG") -> Path:
@@ -92,7 +92,7 @@ def test_a_photo_in_the_container_of_a_video_is_no_video(tmp_path):
     assert not is_video(_Unreadable(tmp_path / "b.mp4"))
     os.mkfifo(tmp_path / "pipe")
     assert not is_video(tmp_path / "pipe")  # which to open would take for ever
-    for brand in photo_file._HEIC_BRANDS + photo_file._AVIF_BRANDS:
+    for brand in decode._HEIC_BRANDS + decode._AVIF_BRANDS:
         (tmp_path / "photo").write_bytes(b"\0\0\0\x18ftyp" + brand + bytes(100))
         assert not is_video(tmp_path / "photo")
 

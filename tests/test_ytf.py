@@ -5,10 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from sameface.benchmarks import _verification as shared
-from sameface.benchmarks import ytf
-from sameface.case import Answer
-from sameface.errors import BadData
+from sameface.core.errors import BadData
+from sameface.evaluation.benchmarks import _verification as shared
+from sameface.evaluation.benchmarks import ytf
+from sameface.evaluation.case import Answer
 
 OPTIONS = ytf.Options()
 

@@ -26,17 +26,17 @@ import cv2
 import numpy as np
 import torch
 
-from sameface import texture as texturing
-from sameface.datasets import facetable
-from sameface.errors import NoFaceFound
-from sameface.fit import fit
-from sameface.fit_shard import look, measured
-from sameface.geometry import vertex_normals
+from sameface.core.errors import NoFaceFound
+from sameface.core.geometry import vertex_normals
+from sameface.mesh.raster import interpolate, screen_points
+from sameface.mesh.render import rasterise, sh_basis
 from sameface.morphable import default
-from sameface.observe import points_of
-from sameface.predictor import load
-from sameface.raster import interpolate, screen_points
-from sameface.render import rasterise, sh_basis
+from sameface.photo.observe import points_of
+from sameface.photo.predictor import load
+from sameface.reconstruction import texture as texturing
+from sameface.reconstruction.fit import fit
+from sameface.training.datasets import facetable
+from sameface.training.fit_shard import look, measured
 
 SHARED = Path(os.environ.get("SAMEFACE_SHARED", "../shared"))
 OUT = Path("src/sameface/assets/albedo.npz")

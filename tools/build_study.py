@@ -18,12 +18,12 @@ import igl
 import numpy as np
 from scipy.linalg import subspace_angles
 
-from sameface.build import laid_on_mean, model_of
-from sameface.geometry import align, rotation_from_axis_angle
-from sameface.mesh_read import Mesh
+from sameface.core.geometry import align, rotation_from_axis_angle
+from sameface.mesh.read import Mesh
 from sameface.metrics.alignment import Surface
 from sameface.morphable import MorphableModel, default
-from sameface.register import Landmarks, register
+from sameface.morphable.build import laid_on_mean, model_of
+from sameface.morphable.register import Landmarks, register
 
 RESULTS = Path("results/build.json")
 PEOPLE, MODES, NEW, POINTS, NOISE, HOLES, FACES = 100, 20, 200, 12000, 0.3, 0.1, 1600

@@ -17,10 +17,11 @@ from pathlib import Path
 import numpy as np
 from table import observed
 
-from sameface.fit import Measured, Points, Priors, fit
-from sameface.geometry import align
+from sameface.core.geometry import align
 from sameface.morphable import default
-from sameface.predictor import load
+from sameface.morphable.points import Points
+from sameface.photo.predictor import load
+from sameface.reconstruction.fit import Measured, Priors, fit
 
 OUT = Path("src/sameface/assets/dense_points.npz")
 PHOTOS, ROUNDS = 3000, 3

@@ -15,13 +15,13 @@ import numpy as np
 from sklearn.linear_model import LogisticRegression
 from table import CACHE, Observed, observed
 
-from sameface.camera import WeakPerspective
-from sameface.face import Observation
+from sameface.core.camera import WeakPerspective
 from sameface.metrics.verification import area_under_curve, equal_error_rate, tar_at_far
 from sameface.morphable import default
-from sameface.predictor import networks_name, networks_sha256
-from sameface.reconstruction import join
-from sameface.verify import FARS, features, limit
+from sameface.photo.face import Observation
+from sameface.photo.predictor import networks_name, networks_sha256
+from sameface.reconstruction.reconstruct import join
+from sameface.verification.calibration import FARS, features, limit
 
 SIZES, SETS, MOST = (1, 2, 3, 4, 6, 8, 12, 16), 4, 16
 CELL = 1200

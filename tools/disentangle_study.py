@@ -23,17 +23,17 @@ import torch
 from scnn_study import NUMBERS, drawn_pairs
 from table import observed
 
-from sameface import picture
-from sameface.camera import WeakPerspective
-from sameface.datasets import labelled
-from sameface.fit import fit
-from sameface.geometry import align
-from sameface.labels import POSE, in_photo
+from sameface.core.camera import WeakPerspective
+from sameface.core.geometry import align
 from sameface.metrics import verification
 from sameface.morphable import default
-from sameface.observe import points_of
-from sameface.predictor import load
-from sameface.train import restore
+from sameface.photo.observe import points_of
+from sameface.photo.predictor import load
+from sameface.reconstruction import picture
+from sameface.reconstruction.fit import fit
+from sameface.training.datasets import labelled
+from sameface.training.labels import POSE, in_photo
+from sameface.training.train import restore
 
 PHASES = {"one": "phase I", "two": "phase II", "three": "phase III"}
 YAWS = (0, 15, 30, 45, 60, 91)

@@ -1,4 +1,4 @@
-"""Draw the list of the open verification benchmark: `python tools/draw_pairs.py TABLE` writes benchmarks/pairs.txt.
+"""Draw the list of the open verification benchmark, benchmarks/pairs.txt: `python tools/draw_pairs.py TABLE`.
 
 Needs the face table. Drawn once; run again only for another table, since another list gives other numbers. Per source
 (half of the pairs): same pairs in rounds over the persons, different pairs in rounds over the pairs of persons, so that
@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sameface.benchmarks.pairs import LIST, fingerprint, table_rows
+from sameface.evaluation.benchmarks.pairs import LIST, fingerprint, table_rows
 
 FOLDS, EACH = 10, 300
 SAME_PHOTO = 0.95

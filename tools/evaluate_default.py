@@ -16,11 +16,12 @@ from pathlib import Path
 import numpy as np
 from table import Observed, observed
 
-from sameface.camera import WeakPerspective
-from sameface.fit import Fit, Measured, Points, fit, fit_cameras
+from sameface.core.camera import WeakPerspective
 from sameface.morphable import default
-from sameface.observe import points_of
-from sameface.predictor import load
+from sameface.morphable.points import Points
+from sameface.photo.observe import points_of
+from sameface.photo.predictor import load
+from sameface.reconstruction.fit import Fit, Measured, fit, fit_cameras
 
 YAW_BINS = ((0, 15), (15, 30), (30, 45), (45, 60), (60, 99))
 

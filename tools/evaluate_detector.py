@@ -25,9 +25,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from sameface.datasets import scenes
-from sameface.detect import detect
-from sameface.export import describe
+from sameface.photo.detect import detect
+from sameface.training.datasets import scenes
+from sameface.training.export import describe
 
 Detector = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]  # RGB pixels → boxes (N, 4), scores (N,)
 SIZES = (0, 12, 20, 40, 80, 160, 400)
@@ -45,7 +45,7 @@ def main() -> None:
     arguments.add_argument("--network", type=Path, help="another detect.onnx than the packaged one")
     arguments.add_argument("--out", type=Path, required=True)
     given = arguments.parse_args()
-    from sameface import detect as module
+    from sameface.photo import detect as module
 
     if given.network:
         module.NETWORK = given.network

@@ -19,12 +19,13 @@ from pathlib import Path
 import numpy as np
 from table import SHARED
 
-from sameface.datasets import facetable
-from sameface.errors import NoFaceFound
-from sameface.fit import Measured, Points, Priors, _boxed, _descend, _per_owner, _State, fit_cameras
-from sameface.fit_shard import PRIORS, Options, _millimetres, look, measured
-from sameface.observe import points_of
-from sameface.predictor import load
+from sameface.core.errors import NoFaceFound
+from sameface.morphable.points import Points
+from sameface.photo.observe import points_of
+from sameface.photo.predictor import load
+from sameface.reconstruction.fit import Measured, Priors, _boxed, _descend, _per_owner, _State, fit_cameras
+from sameface.training.datasets import facetable
+from sameface.training.fit_shard import PRIORS, Options, _millimetres, look, measured
 
 RESULTS = Path("results/fit-set.json")
 PERSONS, PHOTOS = 200, 3
@@ -36,7 +37,7 @@ NO_CHANGE, NEAR = (1e-2, 1e-4), 0.01
 
 
 class Ours(_State):
-    """The rounds of `sameface.fit`."""
+    """The rounds of `sameface.reconstruction.fit`."""
 
     def round(self) -> None:
         self.step_expression()

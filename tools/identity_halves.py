@@ -14,11 +14,12 @@ import numpy as np
 from table import Observed, observed
 from tune_priors import auc, sets_of
 
-from sameface.fit import Points, fit
-from sameface.fit_shard import PRIORS
 from sameface.morphable import default
-from sameface.observe import points_of
-from sameface.predictor import load
+from sameface.morphable.points import Points
+from sameface.photo.observe import points_of
+from sameface.photo.predictor import load
+from sameface.reconstruction.fit import fit
+from sameface.training.fit_shard import PRIORS
 
 
 def distances(identity: np.ndarray) -> np.ndarray:

@@ -25,14 +25,14 @@ import numpy as np
 import torch
 from runs import command, restored, rounded
 
-from sameface import train
-from sameface.datasets import facetable
-from sameface.export import export
-from sameface.geometry import align, apply_affine, nearest_rotation
-from sameface.image import crop, read
-from sameface.methods import landmark_depth
-from sameface.methods.landmark_depth import KEPT, box_affine, faces_in_view, standardised
+from sameface.core.geometry import align, apply_affine, nearest_rotation
 from sameface.metrics.landmarks import ape, area_under_curve, cumulative_errors, cvgtce, failure_rate, gte, nme, yaw_bin
+from sameface.photo.image import crop, read
+from sameface.training import train
+from sameface.training.datasets import facetable
+from sameface.training.export import export
+from sameface.training.methods import landmark_depth
+from sameface.training.methods.landmark_depth import KEPT, box_affine, faces_in_view, standardised
 
 SEEDS = (1, 2, 3)
 YAWS = (0, 15, 30, 45, 60, 75, 90)

@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from sameface import picture
-from sameface.camera import WeakPerspective
-from sameface.geometry import rotation_from_euler
+from sameface.core.camera import WeakPerspective
+from sameface.core.geometry import rotation_from_euler
 from sameface.morphable import MorphableModel, default
-from sameface.report import clay
+from sameface.reconstruction import picture
+from sameface.reconstruction.report import clay
 
 MODES = 6
 SIGMAS = 3.0

@@ -33,13 +33,13 @@ from runs import deviation, over, rounded
 from scipy.optimize import linear_sum_assignment
 from tune_priors import sets_of
 
-from sameface import train
-from sameface.datasets import labelled
-from sameface.geometry import euler_from_rotation
-from sameface.image import crop
-from sameface.methods import multiview
+from sameface.core.geometry import euler_from_rotation
 from sameface.morphable import default
-from sameface.views import WANTED
+from sameface.photo.image import crop
+from sameface.photo.views import WANTED
+from sameface.training import train
+from sameface.training.datasets import labelled
+from sameface.training.methods import multiview
 
 SIZES = (1, 2, 3, 4, 6, 8)
 """of the random sets; 1, 2, 4 and 8 are in identity-halves.json"""

@@ -25,13 +25,13 @@ import numpy as np
 import torch
 from runs import command, deviation, over, restored, rounded
 
-from sameface.datasets import synthetic
-from sameface.geometry import align, euler_from_rotation
-from sameface.image import crop
-from sameface.methods.multiview import in_camera
+from sameface.core.geometry import align, euler_from_rotation
 from sameface.metrics.alignment import Surface
 from sameface.metrics.scans import armse
-from sameface.views import choose
+from sameface.photo.image import crop
+from sameface.photo.views import choose
+from sameface.training.datasets import synthetic
+from sameface.training.methods.multiview import in_camera
 
 VARIANTS = ("single", "add", "concatenate", "shape")
 ROWS = {

@@ -11,17 +11,17 @@ from pathlib import Path
 import numpy as np
 from table import observed
 
-from sameface import reconstruction
-from sameface.fit import Priors, fit
-from sameface.fit_shard import PRIORS
 from sameface.morphable import default
-from sameface.observe import points_of
-from sameface.predictor import load
+from sameface.photo.observe import points_of
+from sameface.photo.predictor import load
+from sameface.reconstruction import reconstruct
+from sameface.reconstruction.fit import Priors, fit
+from sameface.training.fit_shard import PRIORS
 
 SETS = 300
 TRIED = ((4.0, 2.5), (1.5, 2.5), (1.0, 2.0), (1.5, 2.0), (1.0, 1.75), (1.5, 1.75), (2.0, 1.75), (1.0, 1.5), (1.5, 1.5),
          (2.0, 1.5))  # fmt: skip
-"""(reconstruction.FARTHEST, reconstruction.APART)"""
+"""(reconstruct.FARTHEST, reconstruct.APART)"""
 FIT, POINTS = "of the fit", "of points alone, as labels are made"
 FITS = {FIT: Priors(), POINTS: PRIORS}
 
@@ -42,15 +42,15 @@ def main() -> None:
         person, stranger = rng.choice(people, 2, replace=False)
         mine = rng.choice(np.flatnonzero(data.person == person), 6, replace=False)
         cases.append((np.append(mine[:5], rng.choice(np.flatnonzero(data.person == stranger))), mine))
-    chosen = reconstruction.FARTHEST, reconstruction.APART
+    chosen = reconstruct.FARTHEST, reconstruct.APART
 
     def kept(name: str, rows: np.ndarray) -> set[int]:
         seen = [Seen(float(data.quality[k]), int(k)) for k in rows]
-        return set(reconstruction._consistent(seen, alone[name][rows], default())[0])  # type: ignore[arg-type]
+        return set(reconstruct._consistent(seen, alone[name][rows], default())[0])  # type: ignore[arg-type]
 
     table = []
     for name, farthest, apart in [(POINTS, 4.0, 2.5), *((FIT, *pair) for pair in TRIED)]:
-        reconstruction.FARTHEST, reconstruction.APART = farthest, apart
+        reconstruct.FARTHEST, reconstruct.APART = farthest, apart
         mixed, pure = [kept(name, rows) for rows, _ in cases], [kept(name, mine) for _, mine in cases]
         table.append({
             "shapes": name, "mm": farthest, "× median": apart,

@@ -8,10 +8,10 @@ import numpy as np
 from skimage import data
 
 from sameface import reconstruct
-from sameface.camera import WeakPerspective
-from sameface.geometry import euler_from_rotation
+from sameface.core.camera import WeakPerspective
+from sameface.core.geometry import euler_from_rotation
 from sameface.morphable import default
-from sameface.profiling import profile
+from sameface.synthetic.profiling import profile
 
 YAWS = (30, 50, 70, 88)
 

@@ -10,9 +10,9 @@ import cv2
 import numpy as np
 
 import sameface
-from sameface.camera import WeakPerspective
-from sameface.geometry import rotation_from_euler
-from sameface.picture import contact_sheet, render
+from sameface.core.camera import WeakPerspective
+from sameface.core.geometry import rotation_from_euler
+from sameface.reconstruction.picture import contact_sheet, render
 
 SIDE = 420
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from sameface import train
+from sameface.training import train
 
 
 def restored(runs: Path, names: Iterable[str]) -> dict[str, tuple[Any, dict[str, Any]]]:

@@ -20,13 +20,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from sameface.datasets import facetable
-from sameface.geometry import align, apply_affine
-from sameface.labels import in_photo
-from sameface.methods import scnn
+from sameface.core.geometry import align, apply_affine
 from sameface.metrics import verification
 from sameface.metrics.landmarks import mean_by_yaw, nme
-from sameface.train import restore
+from sameface.training.datasets import facetable
+from sameface.training.labels import in_photo
+from sameface.training.methods import scnn
+from sameface.training.train import restore
 
 RUNS = ("stage1", "baseline", "scnn", "scnn-weak", "scnn-shape")
 TRAIN = "sameface train scnn --data facetable:DATA/faces --morphable ORACLES/tddfa --precision bfloat16 --out RUNS/"

@@ -3,7 +3,8 @@
     python tools/sir_pictures.py RUNS
 
 Two public-domain photos: Eileen Collins (NASA, from scikit-image) and Grace Hopper (US Navy, from matplotlib). The run
-`ship` is taken at its last step, as ONNX and by way of `sameface.systems`, so that the whole path from a photo counts.
+`ship` is taken at its last step, as ONNX and by way of `sameface.evaluation.systems`, so that the whole path from a
+photo counts.
 
 docs/images/sir.jpg: photo, shape over it, identity mesh, and on that how far the other person's is, mm.
 results/sir-stability.json: each photo in 25 ways (`ways`), each alone; the RMS distance over all vertices of every
@@ -25,14 +26,17 @@ from readme_picture import camera
 from runs import rounded
 from sir_study import checked
 
-from sameface import export, image, picture, systems
-from sameface.camera import WeakPerspective
-from sameface.case import Case
-from sameface.errors import NoFaceFound
-from sameface.face import Photo
+from sameface.core.camera import WeakPerspective
+from sameface.core.errors import NoFaceFound
+from sameface.evaluation import systems
+from sameface.evaluation.case import Case
 from sameface.morphable import default
-from sameface.observe import observe
-from sameface.predictor import load
+from sameface.photo import image
+from sameface.photo.face import Photo
+from sameface.photo.observe import observe
+from sameface.photo.predictor import load
+from sameface.reconstruction import picture
+from sameface.training import export
 
 MOST, RUNS, SHIPPED = 1.0, ("ship", "all-1", "none-1"), "default"
 """mm: a shape that moves farther from its person's mean is not stable; the runs; the system that ships"""

@@ -14,7 +14,7 @@ base/last.pt. Nothing is trained here, and every run is taken at its last step. 
 - The 68 points against the labels, NME by √(width · height) of their box, and the photometric error (mean |Î − I| of
   the covered pixels), also with the mean albedo instead of the network's, and with the light that is best in the least
   squares sense for each photo: that compares geometry even where light was never learnt.
-- The four conditions (`sameface.conditions`) on all photos that are in pairs.
+- The four conditions (`sameface.evaluation.conditions`) on all photos that are in pairs.
 
 Then mean and deviation over seeds, and the spread of each coefficient for the first seed's rows none and all. What a
 network says is kept in the system's temporary folder, by what decides it.
@@ -38,12 +38,13 @@ import torch
 from runs import command, deviation, over, restored, rounded
 from scnn_study import FOLDS, NUMBERS, PAIRS, drawn_pairs, landmark_errors
 
-from sameface import appearance, render, train
-from sameface.conditions import Faces, conditions, orthogonality, plot_spread
-from sameface.datasets import labelled
-from sameface.methods import sir
+from sameface.evaluation.conditions import Faces, conditions, orthogonality, plot_spread
+from sameface.mesh import render
 from sameface.metrics import verification
 from sameface.morphable import MorphableModel, default
+from sameface.training import appearance, train
+from sameface.training.datasets import labelled
+from sameface.training.methods import sir
 
 ROWS = {"none": "none", "cos": "cos", "centre": "cos+centre", "weighted": "cos+weighted centre", "all": "all"}
 """row → its `Config.recognition`"""

@@ -16,15 +16,15 @@ import cv2
 import numpy as np
 from disentangle_study import rmse
 
-from sameface import networks, systems
-from sameface.camera import Perspective
-from sameface.case import Case
-from sameface.errors import SameFaceError
-from sameface.geometry import align, rotation_from_euler
+from sameface.core.camera import Perspective
+from sameface.core.errors import SameFaceError
+from sameface.core.geometry import align, rotation_from_euler
+from sameface.evaluation import networks, systems
+from sameface.evaluation.case import Case
 from sameface.morphable import default
-from sameface.predictor import load
-from sameface.synthetic import draw, look_at, prepare, render
-from sameface.synthetic_look import load_skin
+from sameface.photo.predictor import load
+from sameface.synthetic.look import load_skin
+from sameface.synthetic.people import draw, look_at, prepare, render
 
 PEOPLE, SIZE, DISTANCE = 20, 224, 1000.0
 YAWS = range(-90, 91, 10)

@@ -7,8 +7,8 @@ import numpy as np
 import torch
 
 from sameface.morphable import default
-from sameface.synthetic import draw, look_at, prepare, render
-from sameface.synthetic_look import load_skin
+from sameface.synthetic.look import load_skin
+from sameface.synthetic.people import draw, look_at, prepare, render
 
 ROWS, COLUMNS, SIZE = 6, 10, 160
 

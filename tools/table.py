@@ -10,14 +10,14 @@ from pathlib import Path
 
 import numpy as np
 
-from sameface import detect
-from sameface.camera import WeakPerspective
-from sameface.datasets import facetable
-from sameface.errors import NoFaceFound
-from sameface.face import Photo
-from sameface.fit import Measured
-from sameface.observe import observe
-from sameface.predictor import load
+from sameface.core.camera import WeakPerspective
+from sameface.core.errors import NoFaceFound
+from sameface.photo import detect
+from sameface.photo.face import Photo
+from sameface.photo.observe import observe
+from sameface.photo.predictor import load
+from sameface.reconstruction.fit import Measured
+from sameface.training.datasets import facetable
 
 SHARED = Path(os.environ.get("SAMEFACE_SHARED", "../shared"))
 CACHE = Path(os.environ.get("SAMEFACE_CACHE", "runs/cache"))

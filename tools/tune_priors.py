@@ -19,10 +19,11 @@ from pathlib import Path
 import numpy as np
 from table import Observed, observed
 
-from sameface.fit import Measured, Points, Priors, fit
 from sameface.morphable import default
-from sameface.observe import points_of
-from sameface.predictor import load
+from sameface.morphable.points import Points
+from sameface.photo.observe import points_of
+from sameface.photo.predictor import load
+from sameface.reconstruction.fit import Measured, Priors, fit
 
 TRIED = (
     {"identity": 1.0, "network": 0.0}, {"network": 0.0}, {"identity": 8.0}, {"identity": 16.0}, {}, {"identity": 64.0},

@@ -18,19 +18,19 @@ import cv2
 import numpy as np
 from table import SHARED, observed
 
-from sameface.camera import WeakPerspective
-from sameface.datasets import facetable
-from sameface.errors import NoFaceFound
-from sameface.face import Photo
-from sameface.fit import Measured, fit
-from sameface.fit_shard import PRIORS
-from sameface.geometry import rotation_from_euler
+from sameface.core.camera import WeakPerspective
+from sameface.core.errors import NoFaceFound
+from sameface.core.geometry import rotation_from_euler
 from sameface.morphable import default
-from sameface.observe import observe, points_of
-from sameface.picture import render
-from sameface.predictor import load
-from sameface.reconstruction import join, shape_distance
-from sameface.texture import texture
+from sameface.photo.face import Photo
+from sameface.photo.observe import observe, points_of
+from sameface.photo.predictor import load
+from sameface.reconstruction.fit import Measured, fit
+from sameface.reconstruction.picture import render
+from sameface.reconstruction.reconstruct import join, shape_distance
+from sameface.reconstruction.texture import texture
+from sameface.training.datasets import facetable
+from sameface.training.fit_shard import PRIORS
 
 PERSONS, VIEWS, SIDE, NOISE_MM, SKINS = 20, (1, 2, 4, 8, 16), 320, 2.0, 150
 

@@ -643,7 +643,7 @@ def sir(r: dict[str, Any]) -> str:
             f"{r['photos for points and pixels']} photos of the test split: error of the 68 points, and of the pixels (mean |Î − I|, "
             "colours in [0, 1]). With light solved per photo, networks are compared by geometry and albedo alone.",
             table(["", "68 points, NME %", *errors], pixels),
-            "The four conditions (`sameface.conditions`):",
+            "The four conditions (`sameface.evaluation.conditions`):",
             table(["", *conditions.values()], four),
             "![coefficients against the model's distribution](images/sir-spread.png)",
             SIR,

@@ -4,36 +4,36 @@
 >>> answer = sameface.reconstruct("anna-1.jpg", "anna-2.jpg")  # doctest: +SKIP
 >>> answer.save("anna.glb")  # doctest: +SKIP
 
-Everything else is a module away: `sameface.morphable`, `sameface.fit`, `sameface.metrics` … Names are loaded when they
-are first used, so that `import sameface` costs a millisecond.
+Everything else is a room away: `sameface.morphable`, `sameface.metrics`, `sameface.reconstruction.fit` … Names are
+loaded when they are first used, so that `import sameface` costs a millisecond.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from sameface.errors import SameFaceError as SameFaceError
-    from sameface.face import Photo as Photo
-    from sameface.image import read as read
+    from sameface.core.errors import SameFaceError as SameFaceError
     from sameface.morphable import MorphableModel as MorphableModel
     from sameface.morphable import default as default_model
-    from sameface.reconstruction import look as look
-    from sameface.reconstruction import reconstruct as reconstruct
-    from sameface.reconstruction import shape_distance as shape_distance
-    from sameface.result import Reconstruction as Reconstruction
+    from sameface.photo.face import Photo as Photo
+    from sameface.photo.image import read as read
+    from sameface.reconstruction.reconstruct import look as look
+    from sameface.reconstruction.reconstruct import reconstruct as reconstruct
+    from sameface.reconstruction.reconstruct import shape_distance as shape_distance
+    from sameface.reconstruction.result import Reconstruction as Reconstruction
 
 __version__ = "0.1.0"
 
 _WHERE = {
     "MorphableModel": ("morphable", "MorphableModel"),
-    "Photo": ("face", "Photo"),
-    "Reconstruction": ("result", "Reconstruction"),
-    "SameFaceError": ("errors", "SameFaceError"),
+    "Photo": ("photo.face", "Photo"),
+    "Reconstruction": ("reconstruction.result", "Reconstruction"),
+    "SameFaceError": ("core.errors", "SameFaceError"),
     "default_model": ("morphable", "default"),
-    "look": ("reconstruction", "look"),
-    "read": ("image", "read"),
-    "reconstruct": ("reconstruction", "reconstruct"),
-    "shape_distance": ("reconstruction", "shape_distance"),
+    "look": ("reconstruction.reconstruct", "look"),
+    "read": ("photo.image", "read"),
+    "reconstruct": ("reconstruction.reconstruct", "reconstruct"),
+    "shape_distance": ("reconstruction.reconstruct", "shape_distance"),
 }
 
 __all__ = [

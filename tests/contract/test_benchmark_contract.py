@@ -11,10 +11,12 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
-from sameface import image, plugins, systems
-from sameface.case import Answer, Case
-from sameface.errors import AssetMissing, BadData
-from sameface.geometry import rotation_from_axis_angle
+from sameface.core import plugins
+from sameface.core.errors import AssetMissing, BadData
+from sameface.core.geometry import rotation_from_axis_angle
+from sameface.evaluation import systems
+from sameface.evaluation.case import Answer, Case
+from sameface.photo import image
 
 NOTHING = 0.01
 """percent, mm or degrees: what the error of a perfect answer is below"""

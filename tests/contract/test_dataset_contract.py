@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sameface import plugins
-from sameface.errors import BadData
-from sameface.train import Items
+from sameface.core import plugins
+from sameface.core.errors import BadData
+from sameface.training.train import Items
 
 SPLITS = ("train", "val", "test")
 

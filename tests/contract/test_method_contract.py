@@ -15,8 +15,9 @@ import pytest
 import torch
 
 from morphable_files import write_tddfa_sparse_v2
-from sameface import export, plugins, train
-from sameface.train import Loop
+from sameface.core import plugins
+from sameface.training import export, train
+from sameface.training.train import Loop
 
 FILES = {name: ("morphable", write_tddfa_sparse_v2) for name in ("scnn", "disentangle")}
 SMALL: dict[str, dict[str, Any]] = {
@@ -144,7 +145,7 @@ def test_two_processes_train_a_network_without_batch_statistics_like_one(case):
     alone = train.train(case.name, case.source, case.folder / "alone", config, loop)
     script = case.folder / "two.py"
     script.write_text(
-        "from pathlib import Path\nfrom sameface import plugins\nfrom sameface.train import Loop, train\n"
+        "from pathlib import Path\nfrom sameface.core import plugins\nfrom sameface.training.train import Loop, train\n"
         f"plugin = plugins.load('methods', {case.name!r})\n"
         f"train({case.name!r}, {case.source!r}, Path({str(case.folder / 'two')!r}),\n"
         f"      plugin.Config(**{dataclasses.asdict(config)!r}), Loop(log_every=1, validate_items=4))\n"

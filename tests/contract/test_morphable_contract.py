@@ -12,7 +12,7 @@ import pytest
 
 from morphable_files import WRITERS
 from sameface import morphable
-from sameface.geometry import barycentric
+from sameface.core.geometry import barycentric
 from sameface.morphable import MorphableModel, formats
 from sameface.morphable._checks import EYE_DISTANCE, outwardness
 

@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from sameface.geometry import align, rotation_from_axis_angle
+from sameface.core.geometry import align, rotation_from_axis_angle
 
 __all__ = ["Closest", "Registration", "Similarity", "Surface", "fit_mesh", "icp", "procrustes"]
 

@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple, get_args
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from sameface.geometry import align
+from sameface.core.geometry import align
 
 __all__ = [
     "Alignment", "Depth", "Normaliser", "YawMeans", "aligned", "ape", "area_under_curve", "cumulative_errors", "cvgtce",

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float
 
-from sameface.arrays import Array
+from sameface.core.arrays import Array
 
 __all__ = [
     "LIMIT", "PoseErrors", "angle_errors", "angles_by_3ddfa", "angles_by_synergynet", "camera_from_pose_para",
@@ -70,7 +70,7 @@ def camera_from_pose_para(
 def pose_para_from_camera(rotation: Float[Array, "*b 3 3"]) -> Angles:
     """Their (pitch, yaw, roll), rad, of one of our camera rotations; exact for |yaw| < π/2.
 
-    >>> from sameface.geometry import rotation_from_euler
+    >>> from sameface.core.geometry import rotation_from_euler
     >>> ours = rotation_from_euler(np.array(0.2), np.array(0.0), np.array(0.0))  # the nose points down
     >>> print(f"{pose_para_from_camera(ours)[0]:.3f}")
     -0.200

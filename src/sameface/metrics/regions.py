@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
-from sameface.geometry import align
+from sameface.core.geometry import align
 from sameface.metrics.alignment import Similarity, Surface
 
 __all__ = ["KEYPOINTS", "REGIONS", "align_seven", "bend", "region_error"]

@@ -15,9 +15,9 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from sameface.arrays import Record
-from sameface.errors import BadModel
-from sameface.geometry import barycentric
+from sameface.core.arrays import Record
+from sameface.core.errors import BadModel
+from sameface.core.geometry import barycentric
 
 __all__ = ["MorphableModel", "default", "load"]
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
-from sameface.errors import BadModel
+from sameface.core.errors import BadModel
 from sameface.morphable import MorphableModel
 
 __all__ = ["as_basis", "checked", "linear_albedo", "outwardness", "require"]

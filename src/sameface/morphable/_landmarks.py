@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float, Int
 
-from sameface.errors import AssetMissing, BadModel
-from sameface.geometry import barycentric
+from sameface.core.errors import AssetMissing, BadModel
+from sameface.core.geometry import barycentric
 
 __all__ = ["BFM2009_IDS", "NONECK_IDS", "on_triangles", "on_vertices", "read_landmarks"]
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from sameface.errors import BadModel
+from sameface.core.errors import BadModel
 
 __all__ = ["matlab_names", "needed", "open_hdf5", "read_matlab"]
 

@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from sameface.errors import AssetMissing, BadModel
+from sameface.core.errors import AssetMissing, BadModel
 from sameface.morphable import MorphableModel
 from sameface.morphable._checks import as_basis, checked, linear_albedo, require
 from sameface.morphable._landmarks import BFM2009_IDS, NONECK_IDS, on_vertices, read_landmarks

@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from sameface.errors import AssetMissing, BadModel
+from sameface.core.errors import AssetMissing, BadModel
 from sameface.morphable import MorphableModel
 from sameface.morphable._checks import as_basis, checked, linear_albedo
 from sameface.morphable._landmarks import read_landmarks

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from scipy.sparse import csr_matrix, identity, vstack
 
-from sameface.geometry import rotation_from_axis_angle
+from sameface.core.geometry import rotation_from_axis_angle
 from sameface.morphable import MorphableModel, ict
 from sameface.morphable.decimate import boundary_loops, clip, collapse_short_edges, flip_to_delaunay, split_long_edges
 from sameface.morphable.unwrap import unwrap
@@ -362,7 +362,7 @@ def report(model: MorphableModel, source: Path, faces: int = 200) -> dict[str, f
     """
     import igl
 
-    from sameface.geometry import align
+    from sameface.core.geometry import align
 
     head = ict.load(source)
     topology = _resample(head)

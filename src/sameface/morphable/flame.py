@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
-from sameface.errors import AssetMissing, BadModel
+from sameface.core.errors import AssetMissing, BadModel
 from sameface.morphable import MorphableModel
 from sameface.morphable._checks import checked, require
 from sameface.morphable.pickles import read_npy, read_pickle

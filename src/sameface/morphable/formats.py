@@ -5,7 +5,7 @@ import zipfile
 from pathlib import Path
 
 from sameface import morphable
-from sameface.errors import AssetMissing, BadModel
+from sameface.core.errors import AssetMissing, BadModel
 from sameface.morphable import MorphableModel
 from sameface.morphable._matlab import HDF5_MAGIC, matlab_names, open_hdf5
 

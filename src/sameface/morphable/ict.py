@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sameface.errors import BadModel
+from sameface.core.errors import BadModel
 from sameface.morphable import MorphableModel
 
 __all__ = ["load"]

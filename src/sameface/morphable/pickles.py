@@ -20,7 +20,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from sameface.errors import BadModel
+from sameface.core.errors import BadModel
 
 __all__ = ["ALLOWED", "LARGEST_PICKLE", "Unread", "read_npy", "read_pickle"]
 

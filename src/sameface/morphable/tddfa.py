@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
-from sameface.errors import AssetMissing, BadModel
+from sameface.core.errors import AssetMissing, BadModel
 from sameface.morphable import MorphableModel
 from sameface.morphable._checks import as_basis, checked, outwardness, require
 from sameface.morphable._landmarks import on_vertices

@@ -1,0 +1,1 @@
+"""Folders or lists of photos, of any number of people → Parquet files."""

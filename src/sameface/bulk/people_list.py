@@ -1,0 +1,207 @@
+"""Who is in the photos: folders or a list → everybody's photos, one person at a time, and the plan of a bulk run."""
+
+import hashlib
+import os
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from operator import itemgetter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sameface.core.errors import BadData, BadPhoto
+from sameface.photo import image
+
+__all__ = ["people", "write"]
+
+LIST_SUFFIXES = (".parquet", ".csv", ".tsv", ".txt")
+MOST_PHOTOS = 2000
+"""of one person; they are fitted together, which takes 0.3 MB each"""
+AT_ONCE = 65536
+"""rows of a list that are Python objects at a time"""
+
+
+def people(sources: Sequence[str | Path], *, each: bool = False) -> tuple[Path, Iterator[tuple[str, list[str]]]]:
+    """(root, everybody as (person, photos)): paths relative to the root, or in full.
+
+    A folder: every sub-folder is a person, named like it, and its photos are those directly in it. With `each`: every
+    photo in the folder, at any depth, is somebody of its own, named like its path.
+
+    A list: a Parquet file with the columns path and person, or text whose first line names these columns (.csv: with
+    commas; .tsv, .txt: with tabs), in any order. Paths are relative to the list's folder. Photos without a person, and
+    all of them with `each`, are somebody of their own, named like their path. A list is given alone.
+
+    Raises ValueError for sources that cannot be meant, BadData for those that cannot be read.
+    """
+    given = [Path(os.path.abspath(Path(source).expanduser())) for source in sources]
+    lists = [path for path in given if not path.is_dir()]
+    if not given:
+        raise ValueError("give a folder of photos, or a list: sameface bulk PEOPLE --out FACES")
+    for path in lists:
+        if not path.exists():
+            raise BadData(f"there is no file or folder {path}; check the spelling")
+        if path.suffix.lower() not in LIST_SUFFIXES or len(given) > 1:
+            raise ValueError(
+                f"bulk takes folders, or one list ({', '.join(LIST_SUFFIXES)}), but was given {path.name}"
+                f"{' among others' if len(given) > 1 else ''}; for single photos there is `sameface reconstruct`"
+            )
+    if lists:
+        return lists[0].parent, _listed(lists[0], each)
+    for k, folder in enumerate(given):
+        for other in given[:k] + given[k + 1 :]:
+            if folder.resolve().is_relative_to(other.resolve()):
+                raise ValueError(f"{folder} is in {other}, so its photos would count twice; give one of them")
+    return Path("/"), _alone(given) if each else _in_folders(given)
+
+
+def write(everybody: Iterator[tuple[str, list[str]]], file: Path, size: int) -> tuple[list[int], int, int, str]:
+    """Write the plan: a Parquet file of (path, person) with one row group per shard.
+
+    A shard has at most `size` photos, or is one person. Returns the shards' numbers of photos, the numbers of photos
+    and persons, and a hash of the rows. Raises BadData if there is nobody, or a person with more than MOST_PHOTOS.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    sizes, persons, digest = [], 0, hashlib.sha256()
+    held: list[tuple[str, str]] = []
+    with pq.ParquetWriter(file, pa.schema({"path": pa.string(), "person": pa.string()}), compression="zstd") as writer:
+
+        def flush() -> None:
+            if held:
+                paths, names = zip(*held, strict=True)
+                writer.write_table(pa.table({"path": paths, "person": names}), row_group_size=len(held))
+                digest.update("".join(f"{path}\0{name}\n" for path, name in held).encode())
+                sizes.append(len(held))
+                held.clear()
+
+        for person, paths in everybody:
+            if len(paths) > MOST_PHOTOS:
+                raise BadData(
+                    f"person {person} has {len(paths)} photos, more than {MOST_PHOTOS}: they would not fit into memory "
+                    "together. Give fewer of them, or with --each every photo is somebody of its own"
+                )
+            if len(held) + len(paths) > size:
+                flush()
+            held += [(path, person) for path in paths]
+            persons += 1
+        flush()
+    if not sizes:
+        raise BadData("there is not one photo in what was given; check the folder or the list")
+    return sizes, sum(sizes), persons, digest.hexdigest()[:16]
+
+
+# ── folders ────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _in_folders(folders: Sequence[Path]) -> Iterator[tuple[str, list[str]]]:
+    """The sub-folders' photos; a sub-folder without any stands for itself, so that its row says so."""
+    known: dict[str, Path] = {}
+    for folder in folders:
+        for name in _persons_in(folder):
+            if name in known:
+                raise ValueError(
+                    f"{known[name] / name} and {folder / name} have the same name; are they one person? Give a list "
+                    "with the columns path and person"
+                )
+            known[name] = folder
+            try:
+                photos = image.gather(folder / name)
+            except BadPhoto:
+                photos = [folder / name]
+            yield _text(name), [_text(photo) for photo in photos]
+
+
+def _persons_in(folder: Path) -> list[str]:
+    try:
+        with os.scandir(folder) as entries:
+            visible = [(entry.name, entry.is_dir()) for entry in entries if not entry.name.startswith(".")]
+    except OSError as error:
+        raise BadData(f"the folder {folder} cannot be listed ({error.strerror}): check its permissions") from None
+    loose = [name for name, is_folder in visible if not is_folder and _is_photo(name)]
+    if loose:
+        raise ValueError(
+            f"{folder} holds photos ({min(loose)}) outside the folders of persons; whose are they? With --each every "
+            "photo is somebody of its own; else put them into a sub-folder of their person"
+        )
+    return sorted(name for name, is_folder in visible if is_folder)
+
+
+def _alone(folders: Sequence[Path]) -> Iterator[tuple[str, list[str]]]:
+    def unreadable(error: OSError) -> None:
+        raise BadData(f"the folder {error.filename} cannot be listed ({error.strerror}): check its permissions")
+
+    for top in folders:
+        for folder, inside, files in os.walk(top, onerror=unreadable):
+            inside[:] = sorted(name for name in inside if not name.startswith("."))
+            for name in sorted(files):
+                if _is_photo(name) and not name.startswith("."):
+                    path = _text(os.path.join(folder, name))
+                    yield path, [path]
+
+
+def _is_photo(name: str) -> bool:
+    return os.path.splitext(name)[1].lower() in image.PHOTO_SUFFIXES
+
+
+def _text(path: str | Path) -> str:
+    """A path that can be written to a file; what is no UTF-8 in it is escaped, and will not be found."""
+    return os.fsencode(path).decode(errors="backslashreplace")
+
+
+# ── lists ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _listed(file: Path, each: bool) -> Iterator[tuple[str, list[str]]]:
+    """Persons in order of appearance; the list is held as Arrow columns, and a piece of it as Python objects."""
+    import pyarrow as pa
+    import pyarrow.compute
+
+    compute: Any = pyarrow.compute  # whose functions are made when it is imported
+    table = _table(file)
+    path = table["path"].combine_chunks()
+    if path.null_count or compute.any(compute.equal(path, "")).as_py():
+        raise BadData(f"{file} has rows without a path; every row of a list names a photo")
+    person = path
+    if not each and "person" in table.column_names:
+        given = table["person"].combine_chunks()
+        person = compute.if_else(compute.equal(given.fill_null(""), ""), path, given)
+    owner = person.dictionary_encode().indices.to_numpy()  # persons are numbered in order of appearance
+    rows, order = pa.table({"path": path, "person": person}), np.argsort(owner, kind="stable")
+
+    def one_by_one() -> Iterator[tuple[str, str]]:
+        for start in range(0, len(order), AT_ONCE):
+            part = rows.take(order[start : start + AT_ONCE])
+            yield from zip(part["person"].to_pylist(), part["path"].to_pylist(), strict=True)
+
+    for name, group in groupby(one_by_one(), itemgetter(0)):
+        yield name, [one for _, one in group]
+
+
+def _table(file: Path) -> Any:
+    """The columns path and, if it is there, person, as strings. Raises BadData."""
+    import pyarrow as pa
+    import pyarrow.csv as csv
+    import pyarrow.parquet as pq
+
+    text = pa.large_string()  # more than 2 GB of paths are not too many
+    try:
+        if file.suffix.lower() == ".parquet":
+            names = [name for name in ("path", "person") if name in pq.read_schema(file).names]
+            table = pq.read_table(file, columns=names)
+        else:
+            between = csv.ParseOptions(delimiter="," if file.suffix.lower() == ".csv" else "\t")
+            kinds = csv.ConvertOptions(column_types={"path": text, "person": text}, strings_can_be_null=False)
+            table = csv.read_csv(file, parse_options=between, convert_options=kinds)
+        if "path" in table.column_names:
+            names = [name for name in ("path", "person") if name in table.column_names]
+            return pa.table({name: table[name].cast(text) for name in names})
+    except (OSError, pa.ArrowException) as error:
+        raise BadData(
+            f"{file} cannot be read as a list of photos ({error}): check it, or write it as Parquet"
+        ) from None
+    raise BadData(
+        f"{file} has no column path, only {', '.join(table.column_names) or 'none'}; a list has the columns path and, "
+        "where photos belong to persons, person (in text they are named in the first line)"
+    )

@@ -1,0 +1,109 @@
+"""`sameface model VERB …`: show, convert, compile or build a morphable model."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+__all__ = ["VERBS"]
+
+
+def model_show(path: Annotated[Path | None, tyro.conf.Positional] = None, /) -> int:
+    """Say what a morphable model holds (any known format; without a path, ours)."""
+    from sameface.morphable.formats import open_or_default
+
+    model = open_or_default(path)
+    eyes = model.landmarks(model.mean)
+    print(f"{model.name}\n  licence      {model.licence}")
+    print(f"  vertices     {model.n_vertices}, faces {len(model.faces)}")
+    print(
+        f"  identity     {model.n_identity} modes\n"
+        f"  expression   {model.n_expression}: {', '.join(model.expression_names[:6])} …"
+    )
+    print(f"  eye distance {abs(eyes[42:48].mean(0) - eyes[36:42].mean(0))[0]:.1f} mm between the centres")
+    regions = ", ".join(f"{name} {int(flags.sum())}" for name, flags in model.regions.items())
+    print(f"  regions      {regions or 'none'}\n  mirror map   {'yes' if model.mirror is not None else 'no'}")
+    print(f"  texture uv   {'yes' if model.uv is not None else 'no'}")
+    return 0
+
+
+def model_convert(path: Annotated[Path, tyro.conf.Positional], out: Annotated[Path, tyro.conf.Positional], /) -> int:
+    """Any known morphable model file -> our .npz (millimetres, sigma units, y up)."""
+    from sameface.morphable.formats import open_model
+
+    model = open_model(path)
+    model.save(out)
+    print(f"{out}: {model.name}, {model.n_vertices} vertices, {out.stat().st_size / 1e6:.1f} MB")
+    return 0
+
+
+def model_compile(
+    source: Annotated[Path, tyro.conf.Positional],
+    out: Annotated[Path, tyro.conf.Positional],
+    /,
+    *,
+    faces: int = 200,
+    save_report: Path | None = None,
+) -> int:
+    """ICT-FaceKit npz -> the model that ships with sameface, with a report of what was lost.
+
+    Args:
+        source: The ICT-FaceKit Light npz.
+        out: The .npz to write.
+        faces: How many random source faces to compare with.
+        save_report: JSON file to write the report to.
+    """
+    from sameface import morphable
+    from sameface.mesh.write import write_file
+    from sameface.morphable.compile import compile_model, report
+
+    compile_model(source).save(out)
+    lost = {"megabytes": out.stat().st_size / 1e6, **report(morphable.load(out), source, faces)}
+    for name, value in lost.items():
+        print(f"  {name:40s} {value:.5g}")
+    if save_report is not None:
+        about = {"command": f"sameface model compile {source.name} {out.name} --faces {faces}", "report": lost}
+        write_file(save_report, (json.dumps(about, indent=1, ensure_ascii=False) + "\n").encode())
+    return 0
+
+
+def model_build(
+    scans: Annotated[tuple[Path, ...], tyro.conf.Positional],
+    /,
+    *,
+    out: Path,
+    template: Path | None = None,
+    unit: float = 1.0,
+    kept: float = 0.98,
+    symmetric: bool = False,
+    name: str = "from-scans",
+    licence: str = "that of the scans",
+) -> int:
+    """Neutral scans of different people (.obj, .ply, .wrl) -> a morphable model of them.
+
+    Args:
+        scans: Mesh files; landmarks beside each as MeshLab's SCAN.pp help.
+        out: The .npz to write.
+        template: Morphable model whose mesh is laid on the scans; default: ours.
+        unit: Millimetres per unit of the files.
+        kept: Part of the scans' variance that the modes shall hold.
+        symmetric: Count every scan's mirror image too.
+        name: What the model calls itself.
+        licence: Who may use it.
+    """
+    from sameface.morphable.build import build_model
+    from sameface.morphable.formats import open_model
+
+    mesh = None if template is None else open_model(template)
+    built = build_model(
+        scans, mesh, unit=unit, kept=kept, symmetric=symmetric, name=name, licence=licence, progress=print
+    )
+    built.model.save(out)
+    share = f"{100 * built.explained:.1f} % of the variance of {len(scans)} scans"
+    print(f"{out}: {built.model.n_identity} modes with {share}")
+    return 0
+
+
+VERBS = {"show": model_show, "convert": model_convert, "compile": model_compile, "build": model_build}
+"""the verbs of `sameface model`; each returns its exit code"""

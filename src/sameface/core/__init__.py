@@ -1,0 +1,1 @@
+"""What every room stands on: arrays, geometry, cameras, errors, plug-ins, worker processes."""

@@ -1,0 +1,1 @@
+"""Benchmark × system → numbers, tables and pictures; a benchmark is one file in `benchmarks/`."""

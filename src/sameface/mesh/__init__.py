@@ -1,0 +1,1 @@
+"""Triangle meshes: files of them, the exact and the differentiable rasteriser."""

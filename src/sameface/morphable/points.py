@@ -1,0 +1,51 @@
+"""A morphable model seen only at some of its surface points: all that a landmark fit needs of it."""
+
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from sameface.core.arrays import Record
+from sameface.morphable import MorphableModel, default
+
+__all__ = ["Points", "points68"]
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Points(Record):
+    """L surface points of a morphable model."""
+
+    mean: Float[np.ndarray, "L 3"]
+    identity: Float[np.ndarray, "L 3 S"]
+    expression: Float[np.ndarray, "L 3 E"]
+
+    @staticmethod
+    def of(model: MorphableModel, faces: Int[np.ndarray, " L"], weights: Float[np.ndarray, "L 3"]) -> "Points":
+        """The points at barycentric `weights` on `faces` of the model."""
+        corners = model.faces[faces]
+
+        def at(rows: np.ndarray) -> np.ndarray:
+            return np.einsum("lk...,lk->l...", rows[corners], weights).astype(np.float64)
+
+        return Points(at(model.mean), at(model.identity_basis), at(model.expression_basis))
+
+    @cached_property
+    def both(self) -> Float[np.ndarray, "L 3 K"]:
+        """Expression and identity side by side."""
+        return np.concatenate([self.expression, self.identity], axis=2)
+
+    def __call__(self, identity: Float[np.ndarray, "N S"], expression: Float[np.ndarray, "N E"]) -> np.ndarray:
+        """(N, L, 3) mm."""
+        return (
+            self.mean
+            + np.tensordot(identity, self.identity, (1, 2))
+            + np.tensordot(expression, self.expression, (1, 2))
+        )
+
+
+@lru_cache(maxsize=1)
+def points68() -> Points:
+    """The shipped model at the 68 iBUG points."""
+    model = default()
+    return Points.of(model, model.landmark_faces, model.landmark_weights)

@@ -1,0 +1,54 @@
+"""The values that travel through a reconstruction: a photo, and what was seen of a face in it."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from sameface.core.arrays import Record
+from sameface.core.camera import WeakPerspective
+
+__all__ = ["Observation", "Photo"]
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Photo(Record):
+    """Upright sRGB pixels and what the file knew about its lens."""
+
+    pixels: UInt8[np.ndarray, "H W 3"]
+    name: str
+    focal: float | None = None
+    """px of these pixels, from EXIF; None when the file does not say"""
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(width, height), px."""
+        return self.pixels.shape[1], self.pixels.shape[0]
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Observation(Record):
+    """One face in one photo: what the detector and the network said of it, in px of the photo."""
+
+    photo: str
+    size: tuple[int, int]
+    """(width, height) of the photo"""
+    focal: float | None
+    """px, where the file knew it"""
+    box: Float[np.ndarray, " 4"]
+    """x0, y0, x1, y1"""
+    score: float
+    """the detector's, 0..1"""
+    landmarks: Float[np.ndarray, "L 2"]
+    """the network's dense points"""
+    sigma: Float[np.ndarray, " L"]
+    """expected error of each, px"""
+    identity: Float[np.ndarray, " S"]
+    expression: Float[np.ndarray, " E"]
+    camera: WeakPerspective
+    quality: float
+    """0..1, from the network's expected error: 1 sharp and frontal, 0 a guess"""
+    picture: UInt8[np.ndarray, "h w 3"]
+    """the part of the photo around the face, for overlays and textures"""
+    to_picture: Float[np.ndarray, "2 3"]
+    """photo px → picture px"""

@@ -1,0 +1,187 @@
+"""A photo → the faces in it: detector, upright crop, network, and the crop once more around what the network saw.
+
+A second network may say the identity; it sees the face as SphereFace aligns it.
+"""
+
+from dataclasses import replace
+from functools import lru_cache
+
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from sameface.core.camera import WeakPerspective
+from sameface.core.errors import AssetMissing, NoFaceFound
+from sameface.core.geometry import apply_affine
+from sameface.morphable import default
+from sameface.morphable.points import Points, points68
+from sameface.photo import image
+from sameface.photo.detect import Faces, detect
+from sameface.photo.face import Observation, Photo
+from sameface.photo.predictor import (
+    FIVE,
+    Predictor,
+    affine_for_sphereface,
+    affine_from_five_points,
+    affine_from_landmarks,
+    five_of_68,
+)
+
+__all__ = ["observe", "picture_around", "points_of"]
+
+SMALLEST_FACE = 20.0
+"""px; smaller faces carry too little to measure"""
+LAPLACE_TO_SIGMA = np.sqrt(3.0)
+"""per axis σ of a 2D isotropic Laplace error with scale b: E r² = 6 b²"""
+QUALITY_HALVES_AT = 0.02
+"""expected landmark error (crop sides) at which a photo's quality is one half"""
+PICTURE_CONTEXT, PICTURE_SIDE = 1.7, 900
+AT_ONCE = 16
+"""faces that go through the network at a time, so that a crowd does not fill the memory"""
+
+
+def observe(
+    photo: Photo, predictor: Predictor, *, identity: Predictor | None = None, min_score: float = 0.6
+) -> list[Observation]:
+    """Every face of a photo, the largest first. The identity is what the network `identity` says, else `predictor`.
+
+    Raises NoFaceFound, naming the photo, its size and the best candidate, when there is none.
+    """
+    faces = detect(photo.pixels, min_score=min_score)
+    side = np.sqrt(np.clip(faces.boxes[:, 2:] - faces.boxes[:, :2], 0, None).prod(1))
+    large = np.flatnonzero(side >= SMALLEST_FACE)
+    if not len(large):
+        raise NoFaceFound(_nothing(photo, faces, side, min_score))
+    chosen = faces[large[np.argsort(-side[large], kind="stable")]]
+    first = np.stack([affine_from_five_points(five, predictor.size) for five in chosen.points])
+    said = _said(photo.pixels, first, predictor)
+    five = [predictor.description["point_ids"].index(k) for k in FIVE]
+    seen = _in_photo(said, first, predictor)
+    again = np.stack([affine_from_landmarks(points, points[five], predictor.size) for points in seen])
+    said = _said(photo.pixels, again, predictor)
+    seen = _in_photo(said, again, predictor)
+    if identity is not None:
+        aligned = np.stack([affine_for_sphereface(five, identity.size) for five in _five(said, again, predictor)])
+        said["identity"] = _said(photo.pixels, aligned, identity)["identity"]
+    return [
+        _observation(photo, chosen, k, {name: values[k] for name, values in said.items()}, again[k], seen[k], predictor)
+        for k in range(len(again))
+    ]
+
+
+@lru_cache(maxsize=4)
+def points_of(predictor: Predictor) -> Points:
+    """The shipped model at the dense points that a predictor measures."""
+    model = default()
+    missing = {"method", "version", "crop", "morphable", "point_ids"} - set(predictor.description)
+    if missing:
+        raise AssetMissing(
+            f"{predictor.path} is not a network that says a face's shape: its description lacks "
+            f"{', '.join(sorted(missing))}. Give one that `sameface export` made of a run of such a method"
+        )
+    if predictor.description["morphable"] != model.name:
+        wanted = predictor.description["morphable"]
+        raise AssetMissing(
+            f"{predictor.name} was trained for the model {wanted!r}, but this package ships {model.name!r}"
+        )
+    ids = np.array(predictor.description["point_ids"])
+    points = Points.of(model, model.extra["mediapipe_faces"][ids], model.extra["mediapipe_weights"][ids])
+    return replace(points, mean=points.mean + np.array(predictor.description.get("point_offsets_mm", np.zeros(3))))
+
+
+def _nothing(photo: Photo, faces: Faces, side: np.ndarray, min_score: float) -> str:
+    where = f"no face in {photo.name} ({photo.size[0]}×{photo.size[1]})"
+    if len(side):
+        return (
+            f"{where}; the largest found is {side.max():.0f} px, below {SMALLEST_FACE:.0f}. Crop closer or enlarge it"
+        )
+    candidates = detect(photo.pixels, min_score=0.05)
+    best = (
+        f"the best candidate scored {candidates.scores.max():.2f}, below {min_score:.2f}"
+        if len(candidates)
+        else "not even a candidate"
+    )
+    return f"{where}; {best}. Crop closer, or lower min_score"
+
+
+def _said(pixels: UInt8[np.ndarray, "H W 3"], affines: np.ndarray, predictor: Predictor) -> dict[str, np.ndarray]:
+    """The network's outputs for one crop per affine."""
+    size = (predictor.size, predictor.size)
+    parts = [
+        predictor(np.stack([image.crop(pixels, affine, size, edge=True) for affine in affines[k : k + AT_ONCE]]))
+        for k in range(0, len(affines), AT_ONCE)
+    ]
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def _in_photo(said: dict[str, np.ndarray], affines: np.ndarray, predictor: Predictor) -> np.ndarray:
+    """(N, L, 2) the network's points in photo px."""
+    points = (said["landmarks"].astype(np.float64) + 0.5) * predictor.size
+    return np.stack([apply_affine(_inverse(a), p) for a, p in zip(affines, points, strict=True)])
+
+
+def _five(said: dict[str, np.ndarray], affines: np.ndarray, predictor: Predictor) -> Float[np.ndarray, "N 5 2"]:
+    """Eyes, nose tip and mouth corners of the face that the network's coefficients make, photo px."""
+    shapes = points68()(said["identity"].astype(np.float64), said["expression"].astype(np.float64))
+    turned = shapes @ said["rotation"].astype(np.float64).swapaxes(1, 2)
+    flat = said["scale"][:, None, None] * turned[..., :2] + said["translation"][:, None]
+    return np.stack([five_of_68(one) for one in _in_photo({"landmarks": flat}, affines, predictor)])
+
+
+def _inverse(affine: Float[np.ndarray, "2 3"]) -> Float[np.ndarray, "2 3"]:
+    linear = np.linalg.inv(affine[:, :2])
+    return np.concatenate([linear, -linear @ affine[:, 2:]], axis=1)
+
+
+def _observation(
+    photo: Photo,
+    faces: Faces,
+    k: int,
+    said: dict[str, np.ndarray],
+    affine: Float[np.ndarray, "2 3"],
+    landmarks: Float[np.ndarray, "L 2"],
+    predictor: Predictor,
+) -> Observation:
+    """The k-th face, from its own row of what the network said."""
+    back = _inverse(affine)
+    zoom = float(np.sqrt(abs(np.linalg.det(back[:, :2]))))
+    size = predictor.size
+    camera = WeakPerspective(
+        rotation=said["rotation"].astype(np.float64),
+        translation=(said["translation"].astype(np.float64) + 0.5) * size,
+        scale=np.float64(said["scale"]) * size,
+        size=(size, size),
+    ).warped(back, photo.size)
+    error = said["landmark_error"].astype(np.float64)
+    picture, to_picture = picture_around(photo.pixels, landmarks)
+    return Observation(
+        photo=photo.name,
+        size=photo.size,
+        focal=photo.focal,
+        box=faces.boxes[k].astype(np.float64),
+        score=float(faces.scores[k]),
+        landmarks=landmarks,
+        sigma=LAPLACE_TO_SIGMA * error * size * zoom,
+        identity=said["identity"].astype(np.float64),
+        expression=said["expression"].astype(np.float64),
+        camera=camera,
+        quality=float(1 / (1 + (np.median(error) / QUALITY_HALVES_AT) ** 2)),
+        picture=picture,
+        to_picture=to_picture,
+    )
+
+
+def picture_around(
+    pixels: UInt8[np.ndarray, "H W 3"], landmarks: Float[np.ndarray, "L 2"]
+) -> tuple[UInt8[np.ndarray, "h w 3"], Float[np.ndarray, "2 3"]]:
+    """The square around the face, inside the photo, at most PICTURE_SIDE px."""
+    height, width = pixels.shape[:2]
+    low, high = landmarks.min(0), landmarks.max(0)
+    half = PICTURE_CONTEXT / 2 * (high - low).max()
+    corner = np.clip((low + high) / 2 - half, 0, [width - 1, height - 1]).astype(int)
+    far = np.clip(np.ceil((low + high) / 2 + half), corner + 1, [width, height]).astype(int)
+    shrink = min(1.0, PICTURE_SIDE / float((far - corner).max()))
+    affine = np.array([[shrink, 0, -shrink * corner[0]], [0, shrink, -shrink * corner[1]]])
+    size = tuple(max(1, round(v)) for v in (far - corner) * shrink)
+    if shrink == 1:
+        return pixels[corner[1] : far[1], corner[0] : far[0]].copy(), affine
+    return image.crop(pixels, affine, (size[0], size[1]), edge=True), affine

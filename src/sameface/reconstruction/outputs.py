@@ -1,0 +1,166 @@
+"""The files of an answer; a folder per person; `photos.json`, which says what became of every photo that was given."""
+
+import json
+import unicodedata
+from collections.abc import Iterable, Sequence
+from io import BytesIO
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from jaxtyping import UInt8
+
+from sameface.core.errors import BadOutput
+from sameface.core.geometry import vertex_normals
+from sameface.mesh.write import Animation, write_file, write_glb, write_obj, write_ply
+from sameface.reconstruction.report import write_report
+from sameface.reconstruction.result import Reconstruction
+
+__all__ = ["PHOTOS", "Row", "make_folder", "stem", "unused", "write_answer", "write_person", "write_rows"]
+
+_FILES = {"obj": "neutral.obj", "ply": "neutral.ply", "glb": "face.glb", "npz": "face.npz", "report": "report.html"}
+
+PHOTOS = "photos.json"
+LONGEST_STEM = 120
+"""bytes; file systems take names of 255, and endings follow"""
+
+
+class Row(NamedTuple):
+    """What became of one photo (or of one face of it): a folder with results, or a problem."""
+
+    photo: str
+    folder: str | None
+    """inside the run's folder; "." is that folder itself"""
+    problem: str | None = None
+    """BadPhoto, NoFaceFound, PoorPhoto, Disagrees, BadOutput"""
+    message: str | None = None
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder for results, unless it is there. Raises BadOutput."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        why = error.strerror or error
+        raise BadOutput(f"{folder} cannot be made or used as a folder for results ({why}): choose another") from None
+
+
+def write_answer(answer: Reconstruction, path: Path, view: int | None, animation: Animation | None) -> Path:
+    """What `Reconstruction.save` does. Raises ValueError for what such a file cannot hold, BadOutput."""
+    suffix = path.suffix.lower()
+    if suffix not in _WRITERS:
+        raise ValueError(f"{path.name}: a reconstruction is saved as {', '.join(_WRITERS)}, not {path.suffix!r}")
+    if view is not None and suffix in (".json", ".html"):
+        raise ValueError(f"{path.name} tells of all views at once; leave view= out, or save a mesh")
+    if animation is None:
+        _WRITERS[suffix](answer, path, view)
+    elif suffix != ".glb":
+        raise ValueError(f"{path.name}: only .glb files hold an animation; leave animation= out")
+    else:
+        _glb(answer, path, view, animation)
+    return path
+
+
+def write_person(answer: Reconstruction, folder: Path, kinds: Sequence[str]) -> None:
+    """result.json of one person and the files asked for (named as by --write). Raises BadOutput."""
+    make_folder(folder)
+    answer.save(folder / "result.json")
+    for kind, file in _FILES.items():
+        if kind in kinds:
+            answer.save(folder / file)
+    taken = {"neutral"}  # a photo called neutral.jpg must not overwrite neutral.obj
+    for k, view in enumerate(answer.views):
+        name = unused(stem(view.seen.photo), taken)
+        if "overlay" in kinds:
+            write_file(folder / f"{name}-overlay.png", _png(answer.overlay(k)))
+        if "views" in kinds:
+            answer.save(folder / f"{name}.obj", view=k)
+
+
+def write_rows(out: Path, rows: Iterable[Row]) -> None:
+    """`photos.json`: a list with one object per row. Raises BadOutput."""
+    write_file(out / PHOTOS, (json.dumps([row._asdict() for row in rows], indent=1) + "\n").encode())
+
+
+def stem(photo: str) -> str:
+    """A file name for the results of a photo, without a path or anything that a file system might mind.
+
+    >>> stem("../Anna & Søren?.jpeg"), stem(".."), stem("clips/a.mp4 frame 12")
+    ('Anna _ Søren_', 'photo', 'a.mp4 frame 12')
+    """
+    path = Path(photo.replace("\\", "/"))
+    name = unicodedata.normalize("NFC", path.name if " " in path.suffix else path.stem)
+    safe = "".join(c if c.isalnum() or c in "-_. " else "_" for c in name)
+    return safe.encode()[:LONGEST_STEM].decode(errors="ignore").strip(". ") or "photo"
+
+
+def unused(name: str, taken: set[str]) -> str:
+    """The name, or name-2, name-3 … if it was given before, in capitals or not; it is added to those taken.
+
+    >>> taken = set()
+    >>> [unused(name, taken) for name in ("anna", "Anna", "bert")]
+    ['anna', 'Anna-2', 'bert']
+    """
+    unique, number = name, 1
+    while unique.lower() in taken:
+        number += 1
+        unique = f"{name}-{number}"
+    taken.add(unique.lower())
+    return unique
+
+
+# ── one file of an answer ──────────────────────────────────────────────────────────────────────────────────
+
+
+def _obj(answer: Reconstruction, path: Path, view: int | None) -> None:
+    vertices, faces = answer.vertices(view), answer.model.faces
+    write_obj(path, vertices, faces, normals=vertex_normals(vertices, faces), uv=answer.model.uv)
+
+
+def _ply(answer: Reconstruction, path: Path, view: int | None) -> None:
+    vertices, faces = answer.vertices(view), answer.model.faces
+    write_ply(path, vertices, faces, normals=vertex_normals(vertices, faces))
+
+
+def _glb(answer: Reconstruction, path: Path, view: int | None, animation: Animation | None = None) -> None:
+    model = answer.model
+    targets = {
+        name: np.float32(answer.scale) * model.expression_basis[:, :, k]
+        for k, name in enumerate(model.expression_names)
+    }
+    skin = answer.texture if model.uv is not None else None
+    write_glb(
+        path, answer.vertices(view), model.faces, uv=model.uv, texture=skin, morph_targets=targets, animation=animation
+    )
+
+
+def _npz(answer: Reconstruction, path: Path, view: int | None) -> None:
+    buffer = BytesIO()
+    arrays = {
+        "vertices": answer.vertices(view), "faces": answer.model.faces, "identity": answer.identity,
+        "expression": np.stack([v.expression for v in answer.views]),
+        "rotation": np.stack([v.camera.rotation for v in answer.views]),
+        "landmarks": np.stack([v.landmarks for v in answer.views]),
+        "identity_alone": np.stack([v.identity_alone for v in answer.views]),
+        "disagreement": np.array([v.disagreement for v in answer.views]),
+        "photos": np.array([v.seen.photo for v in answer.views]),
+        "scale": np.float64(answer.scale),
+    }  # fmt: skip
+    np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
+    write_file(path, buffer.getvalue())
+
+
+def _json(answer: Reconstruction, path: Path, view: int | None) -> None:
+    write_file(path, (json.dumps(answer.as_json(), indent=1, allow_nan=False) + "\n").encode())
+
+
+def _html(answer: Reconstruction, path: Path, view: int | None) -> None:
+    write_report(answer, path)
+
+
+_WRITERS = {".obj": _obj, ".ply": _ply, ".glb": _glb, ".npz": _npz, ".json": _json, ".html": _html}
+
+
+def _png(pixels: UInt8[np.ndarray, "H W 3"]) -> bytes:
+    return cv2.imencode(".png", cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR))[1].tobytes()

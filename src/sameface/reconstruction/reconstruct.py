@@ -1,0 +1,388 @@
+"""Photos of a person → that person's 3D face: observe every photo, fit them together, say how far they disagree."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from sameface.core.camera import Camera, Perspective, WeakPerspective
+from sameface.core.errors import BadPhoto, NoFaceFound, SameFaceError
+from sameface.core.geometry import align, barycentric
+from sameface.morphable import MorphableModel, default
+from sameface.morphable.points import Points
+from sameface.photo import image
+from sameface.photo.face import Observation, Photo
+from sameface.photo.image import Source
+from sameface.photo.observe import observe, points_of
+from sameface.photo.predictor import Predictor, load, networks_name
+from sameface.reconstruction.fit import Fit, Measured, Priors, fit, perspective_from_weak
+from sameface.reconstruction.result import Reconstruction, View
+
+__all__ = [
+    "Looked",
+    "check_options",
+    "join",
+    "look",
+    "measured",
+    "no_face_of_that_number",
+    "reconstruct",
+    "shape_distance",
+]
+
+IRIS_DIAMETER = 11.7
+"""mm; horizontal visible iris diameter of adults, 11.7 ± 0.5 (Rüfer et al. 2005)"""
+PUPILS, BLINKS = (468, 473), ("eyeBlinkRight", "eyeBlinkLeft")
+"""MediaPipe's numbers of the subject's right and left pupil, and the expressions that shut these eyes"""
+LEAST_FACING, MOST_SHUT = 0.7, 0.5
+"""an iris is measured where the cosine of the head's turn is at least the first, and the blink at most the second"""
+FARTHEST, APART = 1.5, 1.75
+"""mm RMS, and parts of the others' median: a photo whose own shape is farther than both from the others' joint shape is
+taken for somebody else or a bad fit (results/outliers.json)"""
+LEAST_QUALITY = 0.06
+"""a worse photo does not count when there is a better one"""
+LONGEST_WINDOW = 10.0
+"""s; more would smooth away whatever a face does"""
+LEAST_SCORE = 0.05
+"""of a detected face; below it everything is a candidate"""
+NEAREST = 180.0
+"""model mm from lens to face; a focal length that means less is not believed: the photo is a crop of another"""
+FAR_AWAY = 40.0
+"""focal length / photo side of a camera that is as good as weak perspective"""
+
+
+@dataclass(frozen=True)
+class Looked:
+    """What came of looking at photos: per photo its faces, or the problem (photo, kind, message)."""
+
+    faces: tuple[tuple[Observation, ...], ...]
+    problems: tuple[tuple[str, str, str], ...]
+
+
+def reconstruct(
+    *photos: Source | Photo | Iterable[Source | Photo],
+    face: int | None = None,
+    predictor: str = "default",
+    iris: bool = False,
+    ipd: float | None = None,
+    min_score: float = 0.6,
+    priors: Priors | None = None,
+) -> Reconstruction:
+    """The 3D face of ONE person from one or several photos (paths, bytes, arrays or Pillow images).
+
+    In each photo the largest face is taken, or the `face`-th largest (1 is the largest). A photo that cannot be used is
+    left out and named in `dropped`; if none can be used, the first problem is raised (BadPhoto, NoFaceFound).
+
+    Millimetres are those of an average head unless `iris` (the human iris is 11.7 mm wide) or `ipd` (the distance
+    between the pupils in mm) sets the scale. Photos whose EXIF tells the focal length get a perspective camera.
+    """
+    check_options(face=face, iris=iris, ipd=ipd, min_score=min_score)
+    looked = look(_flat(photos), predictor=predictor, min_score=min_score)
+    number = face or 1
+    chosen, problems = [], list(looked.problems)
+    for faces in looked.faces:
+        if number <= len(faces):
+            chosen.append(faces[number - 1])
+        else:
+            problems.append(no_face_of_that_number(faces, number))
+    if not chosen:
+        raise _first_error(problems)
+    return join(chosen, predictor=predictor, iris=iris, ipd=ipd, priors=priors, problems=tuple(problems))
+
+
+def look(
+    photos: Iterable[Source | Photo],
+    *,
+    predictor: str = "default",
+    min_score: float = 0.6,
+    progress: Callable[[str], Any] | None = None,
+) -> Looked:
+    """Every face of every photo, the largest first; problems are collected, not raised. Photos are read one by one."""
+    check_options(min_score=min_score)
+    network = load(predictor)
+    points_of(network)  # a network that is not what it should be is no photo's fault
+    faces, problems, seen_names = [], [], set()
+    for number, source in enumerate(photos):
+        name = source.name if isinstance(source, Photo) else _name(source, number)
+        try:
+            photo = source if isinstance(source, Photo) else image.read(source, name=name)
+            if photo.name in seen_names:
+                raise BadPhoto(f"{photo.name} was given twice; the second is left out")
+            seen_names.add(photo.name)
+            faces.append(tuple(observe(photo, network, identity=load("identity"), min_score=min_score)))
+        except SameFaceError as error:
+            problems.append((name, type(error).__name__, str(error)))
+        except MemoryError:
+            problems.append((name, "BadPhoto", f"{name} does not fit into memory; make it smaller"))
+        if progress is not None:
+            progress(name)
+    return Looked(tuple(faces), tuple(problems))
+
+
+def join(
+    seen: Sequence[Observation],
+    *,
+    predictor: str = "default",
+    iris: bool = False,
+    ipd: float | None = None,
+    priors: Priors | None = None,
+    problems: tuple[tuple[str, str, str], ...] = (),
+) -> Reconstruction:
+    """One person from observations of that person (one per photo), with outliers among them left out."""
+    if not seen:
+        raise ValueError("a reconstruction needs at least one observed face")
+    check_options(iris=iris, ipd=ipd)
+    network, model = load(predictor), default()
+    points = points_of(network)
+    believed = [_without_wrong_focal(one) for one in seen]
+    good, dropped = _good_enough(believed)
+    data = measured(good)
+    alone = fit(points, data, priors, shared=False)
+    keep, reasons = _consistent(good, alone, model)
+    dropped += reasons
+    if len(keep) < len(good):
+        good = [good[k] for k in keep]
+        data, alone = measured(good), alone[np.array(keep)]
+    joint = alone if len(good) == 1 else fit(points, data, priors)
+    views = tuple(_view(good[k], joint, alone, k, model) for k in range(len(good)))
+    scale, origin = _scale(views, joint.identity[0], model, network, iris, ipd)
+    answer = Reconstruction(
+        identity=joint.identity[0],
+        views=views,
+        model=model,
+        predictor=networks_name(predictor),
+        scale=scale,
+        scale_from=origin,
+        dropped=tuple(problems) + tuple(dropped),
+        notes=tuple(_notes(views) + _wrong_focals(seen, believed)),
+    )
+    return answer
+
+
+def check_options(
+    *,
+    face: int | None = None,
+    iris: bool = False,
+    ipd: float | None = None,
+    min_score: float = 0.6,
+    smooth: float = 0.0,
+) -> None:
+    """Raise ValueError for options of a reconstruction that contradict each other or cannot be meant."""
+    if face is not None and face < 1:
+        raise ValueError(f"face is {face}, but faces are counted from 1, the largest")
+    if iris and ipd is not None:
+        raise ValueError("give either iris or ipd, not both: each sets the scale")
+    if ipd is not None and not 40 <= ipd <= 90:
+        raise ValueError(f"ipd is {ipd:g} mm, but the distance between human pupils is 40 to 90 mm")
+    if not LEAST_SCORE <= min_score <= 1:
+        raise ValueError(f"min_score is {min_score:g}; expected {LEAST_SCORE:g} (any candidate) to 1")
+    if not 0 <= smooth <= LONGEST_WINDOW:
+        raise ValueError(f"smooth is {smooth:g}; expected 0 (not at all) to {LONGEST_WINDOW:g} seconds")
+
+
+def measured(seen: Sequence[Observation]) -> Measured:
+    """Observations as the data of a fit; no point is believed four times as much as the median one of its photo."""
+    sigma = np.stack([o.sigma for o in seen])
+    return Measured(
+        landmarks=np.stack([o.landmarks for o in seen]),
+        sigma=np.maximum(sigma, 0.25 * np.median(sigma, axis=1, keepdims=True)),
+        identity=np.stack([o.identity for o in seen]),
+        expression=np.stack([o.expression for o in seen]),
+        camera=_cameras(seen),
+    )
+
+
+def no_face_of_that_number(faces: Sequence[Observation], number: int) -> tuple[str, str, str]:
+    """The problem (photo, kind, message) of a photo with fewer faces than the one asked for."""
+    photo, count = faces[0].photo, f"{len(faces)} face{'s' if len(faces) > 1 else ''}"
+    return photo, "NoFaceFound", f"{photo} has {count}, so there is no face {number}: ask for a smaller number"
+
+
+def shape_distance(
+    first: Float[np.ndarray, "V 3"], second: Float[np.ndarray, "V 3"], model: MorphableModel, *, scale: bool = False
+) -> float:
+    """mm RMS over the model's `face` region after the best rigid motion (with `scale`: similarity)."""
+    region = model.regions["face"]
+    a, b = first[region].astype(np.float64), second[region].astype(np.float64)
+    s, rotation, shift = align(a, b, scale=scale)
+    return float(np.sqrt((((s * a @ rotation.T + shift) - b) ** 2).sum(1).mean()))
+
+
+# ── inside ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _flat(photos: Iterable[Any]) -> list[Any]:
+    """Arguments and collections of arguments as one list."""
+    out: list[Any] = []
+    for photo in photos:
+        if isinstance(photo, Iterable) and not isinstance(photo, str | bytes | np.ndarray):
+            out.extend(photo)
+        else:
+            out.append(photo)
+    if not out:
+        raise ValueError("reconstruct needs at least one photo: a path, an array or a Pillow image")
+    return out
+
+
+def _name(source: Any, number: int) -> str:
+    if isinstance(source, np.ndarray | bytes):
+        return f"photo {number + 1}"
+    return str(getattr(source, "filename", "") or f"photo {number + 1}") if hasattr(source, "mode") else str(source)
+
+
+def _first_error(problems: Sequence[tuple[str, str, str]]) -> SameFaceError:
+    kinds = {"NoFaceFound": NoFaceFound, "BadPhoto": BadPhoto}
+    _, kind, message = problems[0]
+    more = f" (and {len(problems) - 1} more photos could not be used)" if len(problems) > 1 else ""
+    return kinds.get(kind, BadPhoto)(message + more)
+
+
+def _good_enough(seen: list[Observation]) -> tuple[list[Observation], list[tuple[str, str, str]]]:
+    """Leave out faces too poor to help, unless there is nothing better."""
+    if max(o.quality for o in seen) < LEAST_QUALITY:
+        return seen, []
+    poor = [o for o in seen if o.quality < LEAST_QUALITY]
+    why = "the face is too blurred, small or hidden (quality {:.2f}, below {:.2f})"
+    dropped = [(o.photo, "PoorPhoto", why.format(o.quality, LEAST_QUALITY)) for o in poor]
+    return [o for o in seen if o.quality >= LEAST_QUALITY], dropped
+
+
+def _without_wrong_focal(seen: Observation) -> Observation:
+    """The observation, its focal length forgotten if the face would be too near for it."""
+    near = seen.focal is not None and seen.focal / float(seen.camera.scale) < NEAREST
+    return replace(seen, focal=None) if near else seen
+
+
+def _wrong_focals(seen: Sequence[Observation], believed: Sequence[Observation]) -> list[str]:
+    wrong = [one.photo for one, other in zip(seen, believed, strict=True) if one.focal != other.focal]
+    why = "the focal length in its EXIF data puts the face too near the lens; was the photo cropped? It was not used"
+    return [f"{photo}: {why}" for photo in wrong]
+
+
+def _cameras(seen: Sequence[Observation]) -> Camera:
+    """Weak perspective, or perspective for all photos where at least one knows its focal length.
+
+    A photo that does not know it then gets a camera from far away, centred on the face: nothing is seen obliquely.
+    """
+    one = seen[0].camera.size
+    weak = WeakPerspective(
+        rotation=np.stack([o.camera.rotation for o in seen]),
+        translation=np.stack([o.camera.translation for o in seen]),
+        scale=np.array([float(o.camera.scale) for o in seen]),
+        size=one,
+    )
+    if all(o.focal is None for o in seen):
+        return weak
+    focal = np.array([o.focal if o.focal else FAR_AWAY * max(o.size) for o in seen])
+    center = np.array([np.array(o.size) / 2 if o.focal else o.camera.translation for o in seen], np.float64)
+    return perspective_from_weak(weak, focal, center)
+
+
+def _consistent(
+    seen: Sequence[Observation], alone: Fit, model: MorphableModel
+) -> tuple[list[int], list[tuple[str, str, str]]]:
+    """Leave out, worst first, photos whose own shape is far from the others' mean shape (three photos or more)."""
+    keep, dropped = list(range(len(seen))), []
+    region = model.regions["face"]
+    basis = model.identity_basis[region].reshape(-1, model.n_identity)
+
+    def from_others(photos: list[int]) -> np.ndarray:
+        trust = np.array([seen[k].quality for k in photos])
+        weighted = trust[:, None] * alone.identity[photos]
+        others = (weighted.sum(0) - weighted) / (trust.sum() - trust)[:, None]
+        return np.linalg.norm((alone.identity[photos] - others) @ basis.T, axis=1) / np.sqrt(region.sum())
+
+    while len(keep) >= 3:
+        distance = from_others(keep)
+        worst = int(distance.argmax())
+        rest = from_others(keep[:worst] + keep[worst + 1 :])  # how far apart they are without it: it moves their mean
+        if distance[worst] <= max(FARTHEST, APART * float(np.median(rest))):
+            break
+        how_far = f"its shape is {distance[worst]:.1f} mm from the other photos'"
+        text = f"{how_far}: another person, or a face hidden or distorted"
+        dropped.append((seen[keep.pop(worst)].photo, "Disagrees", text))
+    return keep, dropped
+
+
+def _view(seen: Observation, joint: Fit, alone: Fit, k: int, model: MorphableModel) -> View:
+    camera = replace(joint.camera[k], size=seen.size)
+    if isinstance(camera, Perspective) and seen.focal is None:
+        camera = _weak(camera)
+    vertices = model.vertices(joint.identity[k], joint.expression[k])
+    region = model.regions["face"]
+    apart = model.vertices(alone.identity[k])[region] - model.vertices(joint.identity[k])[region]
+    return View(
+        seen=seen,
+        camera=camera,
+        expression=joint.expression[k],
+        landmarks=camera.project(model.landmarks(vertices).astype(np.float64)),
+        residual=float(joint.residual[k]),
+        identity_alone=alone.identity[k],
+        disagreement=float(np.sqrt((apart**2).sum(1).mean())),
+    )
+
+
+def _weak(camera: Perspective) -> WeakPerspective:
+    """The weak-perspective camera that agrees at the model's origin."""
+    scale = camera.focal / camera.translation[2]
+    shift = scale * camera.translation[:2] + camera.center
+    return WeakPerspective(rotation=camera.rotation, translation=shift, scale=scale, size=camera.size)
+
+
+def _scale(
+    views: Sequence[View],
+    identity: np.ndarray,
+    model: MorphableModel,
+    network: Predictor,
+    iris: bool,
+    ipd: float | None,
+) -> tuple[float, str]:
+    """True mm per model mm, and what that rests on."""
+    ids = list(network.description["point_ids"])
+    points = points_of(network)
+    if ipd is not None:
+        corners = model.faces[model.extra["mediapipe_faces"][list(PUPILS)]]
+        pupils = barycentric(model.vertices(identity), corners, model.extra["mediapipe_weights"][list(PUPILS)])
+        return ipd / float(np.linalg.norm(pupils[0] - pupils[1])), f"pupil distance {ipd:g} mm"
+    if not iris:
+        return 1.0, "average head"
+    found = [one for view in views for one in _irises(view, identity, points, ids, model)]
+    if not found:
+        names = ", ".join(view.seen.photo for view in views[:3])
+        raise BadPhoto(
+            f"no open eye looks forward in {names}, so the iris cannot be measured. Give such a photo, or ipd "
+            "(the distance between the pupils), or leave iris out"
+        )
+    return float(np.median(found)), f"human iris {IRIS_DIAMETER} mm ({len(found)} irises)"
+
+
+def _irises(view: View, identity: np.ndarray, points: Points, ids: list[int], model: MorphableModel) -> list[float]:
+    """True mm per model mm from each iris that can be measured.
+
+    An iris of 11.7 mm on an average head is seen by the network with the width of the ring in `points.mean` (which was
+    measured on many photos): the scale is that width / (px across / px per model mm at the eye).
+    """
+    out, shape = [], points(identity[None], view.expression[None])[0]
+    for blink, pupil, right, left in zip(BLINKS, PUPILS, (469, 474), (471, 476), strict=True):
+        ring = [ids.index(right), ids.index(left)]
+        usual = float(np.linalg.norm(np.subtract(*points.mean[ring])))
+        across = float(np.linalg.norm(np.subtract(*view.seen.landmarks[ring])))
+        ends = view.camera.project(shape[ids.index(pupil)] + np.array([[-0.5, 0, 0], [0.5, 0, 0]]))
+        per_mm = float(np.linalg.norm(ends[1] - ends[0]))  # of a disc that faces where the face does
+        facing = float(np.linalg.norm(view.camera.rotation[:2, 0]))
+        shut = view.expression[model.expression_names.index(blink)]
+        if facing >= LEAST_FACING and shut <= MOST_SHUT:
+            out.append(usual * per_mm / max(across, 1e-6))
+    return out
+
+
+def _notes(views: Sequence[View]) -> list[str]:
+    notes = []
+    if len(views) == 1:
+        notes.append("one photo: depth is a guess by the statistics of faces; add photos from other angles")
+    if len(views) == 2 and max(v.disagreement for v in views) > FARTHEST / 2:
+        notes.append("the two photos disagree strongly; are they the same person?")
+    if max(v.seen.quality for v in views) < LEAST_QUALITY:
+        notes.append("every photo is poor (small, blurred or hidden face); expect little more than an average face")
+    return notes

@@ -1,0 +1,317 @@
+"""The answer as one web page: the face to turn and to animate, what each photo said, and how far to believe it.
+
+The page is a single file. It loads nothing (its content policy forbids it), so it can be mailed, and opened in ten
+years; meshes ride in it as base64 integers, pictures as JPEG. `assets/report.html` is the page around the numbers.
+"""
+
+import base64
+import json
+import os
+import re
+from functools import cache
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from sameface import __version__
+from sameface.core.camera import WeakPerspective
+from sameface.core.geometry import rotation_from_euler
+from sameface.mesh.write import write_file
+from sameface.morphable import MorphableModel
+from sameface.reconstruction import picture
+from sameface.reconstruction.result import Reconstruction
+
+__all__ = ["clay", "write_report"]
+
+EYE_WHITE, IRIS, MOUTH = (226, 223, 219), (128, 118, 112), (96, 76, 72)
+"""sRGB of clay eyes and of the inside of a clay mouth"""
+IRIS_RADIUS = 5.85
+"""mm: half of the 11.7 mm horizontal visible iris diameter"""
+STILL = 1e-2
+"""mm; a blendshape moves the vertices that it moves by more than this"""
+RENDER_SIZE = (420, 520)
+ANGLES = (("front", 0.0), ("three-quarter", -40.0), ("profile", -88.0))
+"""name and yaw in degrees of the still pictures"""
+OVERLAY_SIDES = ((12, 560), (40, 420), (10**9, 300))
+"""(photos up to, px): the more photos, the smaller their pictures, so that the page stays small"""
+STRONGEST = 5
+"""expressions named per photo"""
+FAINTEST = 0.08
+"""weight below which an expression is not worth a word"""
+LARGEST_BAR = 4.0
+"""mm of disagreement that fill a bar; beyond it three photos or more would throw the worst out"""
+UNEVEN, APART = 1.5, 3.0
+"""mm of disagreement at which a bar turns amber, then red"""
+
+
+def write_report(reconstruction: Reconstruction, path: str | os.PathLike[str]) -> Path:
+    """Write one self-contained HTML page about a person's face. Raises BadOutput when it cannot be written.
+
+    Positions in the page are within 0.005 mm of `reconstruction.vertices()`; blendshapes leave out what moves by less
+    than 0.01 mm. Every text that came from outside, such as the names of photos, is escaped.
+    """
+    path = Path(path)
+    numbers = reconstruction.as_json()
+    parts = {
+        "title": escape(_title(reconstruction)),
+        "facts": _facts(reconstruction, numbers),
+        "photos": "\n".join(_photo(reconstruction, k, view) for k, view in enumerate(numbers["views"])),
+        "dropped": _dropped(numbers["dropped"]),
+        "notes": _notes(numbers["notes"]),
+        "scale": escape(_scale_sentence(numbers["scale"])),
+        "renders": _renders(reconstruction),
+        "face": _script_safe(_face(reconstruction)),
+        "result": _script_safe(numbers),
+        "version": escape(__version__),
+    }
+    page = re.sub(r"\{\{(\w+)\}\}", lambda found: parts[found.group(1)], _template())
+    write_file(path, page.encode(errors="backslashreplace"))  # a file name may hold bytes that are no text
+    return path
+
+
+@cache
+def _template() -> str:
+    return (Path(__file__).parent.parent / "assets" / "report.html").read_text(encoding="utf-8")
+
+
+# ── what the viewer needs ──────────────────────────────────────────────────────────────────────────────────
+
+
+def _face(answer: Reconstruction) -> dict[str, Any]:
+    """The neutral face, its blendshapes and textures, as the viewer's script reads them."""
+    model = answer.model
+    positions, step = _quantised(answer.vertices())
+    face: dict[str, Any] = {
+        "positions": _base64(positions),
+        "step": step,
+        "clay": _base64(clay(model)),
+        "faces": _base64(model.faces.astype("<u4")),
+        "names": list(model.expression_names),
+        "range": list(model.expression_range),
+        "photos": [{"name": v.seen.photo, "weights": np.round(v.expression, 4).tolist()} for v in answer.views],
+    } | _morph_targets(answer)
+    if model.uv is not None:
+        uv = np.round(np.clip(model.uv, 0, 1) * 65535).astype("<u2")
+        face |= {"uv": _base64(uv), "texture": _jpeg(answer.texture, 90)}
+    if len(answer.views) > 1:
+        apart = _disagreement(answer)
+        face["disagreement"] = _base64(np.round(np.minimum(apart, 65) * 1000).astype("<u2"))  # µm
+    return face
+
+
+def clay(model: MorphableModel) -> UInt8[np.ndarray, "V 3"]:
+    """sRGB of each vertex of a clay bust: one grey, but dark inside the mouth, and eyes that show where they look."""
+    colours = np.tile(np.array(picture.CLAY, np.uint8), (model.n_vertices, 1))
+    nowhere = np.zeros(model.n_vertices, bool)
+    colours[model.regions.get("sockets", nowhere)] = MOUTH
+    for side in (1, -1):
+        eye = np.flatnonzero(model.regions.get("eyeballs", nowhere) & (side * model.mean[:, 0] > 0))
+        if len(eye):
+            pupil = model.mean[eye[model.mean[eye, 2].argmax()]]
+            colours[eye] = EYE_WHITE
+            colours[eye[np.linalg.norm(model.mean[eye] - pupil, axis=1) < IRIS_RADIUS]] = IRIS
+    return colours
+
+
+def _quantised(values: Float[np.ndarray, "*b"]) -> tuple[np.ndarray, float]:
+    """int16 and the mm that one step is worth."""
+    step = max(float(np.abs(values).max(initial=0.0)), 1e-3) / 32767
+    return np.round(values / step).astype("<i2"), step
+
+
+def _morph_targets(answer: Reconstruction) -> dict[str, Any]:
+    """Blendshapes one after the other: how many vertices each moves, which, and by how much (int16 × morph_step mm)."""
+    offsets = np.moveaxis(np.float32(answer.scale) * answer.model.expression_basis, 2, 0)
+    moved = [np.flatnonzero((np.abs(one) > STILL).any(1)) for one in offsets]
+    deltas = np.concatenate([one[index] for one, index in zip(offsets, moved, strict=True)])
+    steps, step = _quantised(deltas)
+    return {
+        "counts": [len(index) for index in moved],
+        "moved": _base64(np.concatenate(moved).astype("<u4" if answer.model.n_vertices > 65535 else "<u2")),
+        "deltas": _base64(steps),
+        "morph_step": step,
+    }
+
+
+def _disagreement(answer: Reconstruction) -> Float[np.ndarray, " V"]:
+    """mm at each vertex: RMS over photos of the distance between the shape from one photo alone and the joint shape."""
+    alone = np.stack([answer.model.vertices(v.identity_alone) for v in answer.views])
+    apart = alone - answer.model.vertices(answer.identity)
+    return np.sqrt((apart**2).sum(2).mean(0))
+
+
+def _base64(array: np.ndarray) -> str:
+    return base64.b64encode(np.ascontiguousarray(array).tobytes()).decode()
+
+
+def _jpeg(pixels: UInt8[np.ndarray, "H W 3"], quality: int) -> str:
+    """A picture as a data URI."""
+    encoded = cv2.imencode(".jpg", np.ascontiguousarray(pixels[..., ::-1]), [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
+    return "data:image/jpeg;base64," + base64.b64encode(encoded.tobytes()).decode()
+
+
+def _script_safe(value: Any) -> str:
+    """JSON that cannot end the script element that holds it."""
+    text = json.dumps(value, separators=(",", ":"), allow_nan=False)
+    return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
+
+
+# ── what people read ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def _title(answer: Reconstruction) -> str:
+    count = len(answer.views)
+    return "A face from one photo" if count == 1 else f"A face from {count} photos"
+
+
+def _facts(answer: Reconstruction, numbers: dict[str, Any]) -> str:
+    """The line of numbers under the title."""
+    apart = numbers["disagreement_mm"]
+    facts = [
+        ("photos used", f"{len(answer.views)} of {len(answer.views) + len(answer.dropped)}"),
+        ("photos disagree by", "one photo only" if apart is None else f"{apart:.2f} mm"),
+        ("millimetres from", answer.scale_from),
+        ("shape", f"{answer.model.n_vertices:,} vertices, {answer.model.n_identity} modes"),
+        ("network", answer.predictor),
+    ]
+    return "".join(f"<div><dt>{name}</dt><dd>{escape(value)}</dd></div>" for name, value in facts)
+
+
+def _photo(answer: Reconstruction, k: int, view: dict[str, Any]) -> str:
+    """The card of one photo."""
+    pose = view["head_pose_degrees"]
+    quality, apart = view["quality"], view["disagreement_mm"]
+    rows = [_bar("quality", f"{quality:.2f}", quality, _shade_of(1 - quality, 0.4, 0.75))]
+    if apart is not None:
+        rows.append(_bar("disagreement", f"{apart:.2f} mm", apart / LARGEST_BAR, _shade_of(apart, UNEVEN, APART)))
+    rows += [
+        _row("head", _pose_in_words(**pose)),
+        _row("points off by", f"{100 * view['residual']:.1f} % of the face"),
+        _row("expression", _strongest(view["expression"])),
+    ]
+    name = escape(view["photo"])
+    return (
+        f'<article class="photo"><label class="peek" title="press to see the photo alone">{_overlay(answer, k)}</label>'
+        f'<h3 title="{name}">{escape(_short(view["photo"]))}</h3><dl>{"".join(rows)}</dl>'
+        f'<button type="button" class="quiet" data-photo="{k}">show this expression</button></article>'
+    )
+
+
+def _overlay(answer: Reconstruction, k: int) -> str:
+    """The fitted mesh over the photo, and the photo alone beneath it."""
+    side = next(px for limit, px in OVERLAY_SIDES if len(answer.views) <= limit)
+    over, alone = answer.overlay(k), _photo_alone(answer, k)
+    shrink = min(1.0, side / max(over.shape[:2]))
+    size = max(1, round(over.shape[1] * shrink)), max(1, round(over.shape[0] * shrink))
+    over, alone = (cv2.resize(image, size, interpolation=cv2.INTER_AREA) for image in (over, alone))
+    shape = f'width="{size[0]}" height="{size[1]}"'
+    name = escape(answer.views[k].seen.photo)
+    return (
+        f'<img {shape} loading="lazy" alt="{name}" src="{_jpeg(alone, 82)}">'
+        f'<input type="checkbox" aria-label="photo alone">'
+        f'<img {shape} loading="lazy" class="over" alt="the fitted face over {name}" src="{_jpeg(over, 82)}">'
+    )
+
+
+def _photo_alone(answer: Reconstruction, k: int) -> UInt8[np.ndarray, "h w 3"]:
+    """The same cut as the overlay's."""
+    view = answer.views[k]
+    camera = view.camera.warped(view.seen.to_picture, view.seen.picture.shape[1::-1])
+    mesh = answer.model.vertices(answer.identity, view.expression)
+    return picture.overlay(view.seen.picture, mesh, answer.model.faces, camera, opacity=0.0)
+
+
+def _short(name: str) -> str:
+    """The last part of a path: what tells photos apart."""
+    return name.replace("\\", "/").rstrip("/").rsplit("/", 1)[-1] or name
+
+
+def _row(name: str, value: str) -> str:
+    return f"<div><dt>{name}</dt><dd>{value}</dd></div>"
+
+
+def _bar(name: str, value: str, part: float, kind: str) -> str:
+    part = min(max(part, 0.0), 1.0)
+    return f'<div><dt>{name}</dt><dd class="bar {kind}"><i style="--part:{part:.2f}"></i><b>{value}</b></dd></div>'
+
+
+def _shade_of(value: float, uneven: float, bad: float) -> str:
+    return "good" if value < uneven else "fair" if value < bad else "poor"
+
+
+def _pose_in_words(pitch: float, yaw: float, roll: float) -> str:
+    """Degrees, in the words of somebody who looks at the photo."""
+    ways = ((yaw, "left", "right"), (pitch, "up", "down"), (roll, "tilted left", "tilted right"))
+    said = [f"{abs(angle):.0f}° {more if angle > 0 else less}" for angle, less, more in ways if abs(angle) >= 0.5]
+    return ", ".join(said) or "straight ahead"
+
+
+def _strongest(weights: dict[str, float]) -> str:
+    """The strongest expressions; left and right of one kind become one word with the mean of the two."""
+    pairs: dict[str, list[float]] = {}
+    for name, weight in weights.items():
+        stem = re.sub(r"(Left|Right)$", "", name)
+        both = stem + "Left" in weights and stem + "Right" in weights
+        pairs.setdefault(stem if both else name, []).append(weight)
+    means = sorted(((sum(w) / len(w), name) for name, w in pairs.items()), reverse=True)
+    said = [f"{escape(name)} {weight:.2f}" for weight, name in means[:STRONGEST] if weight >= FAINTEST]
+    return ", ".join(said) or "none to speak of"
+
+
+def _dropped(dropped: list[dict[str, str]]) -> str:
+    if not dropped:
+        return ""
+    rows = "".join(
+        f'<tr><td title="{escape(one["photo"])}">{escape(_short(one["photo"]))}</td><td>{escape(one["problem"])}</td>'
+        f"<td>{escape(one['message'])}</td></tr>"
+        for one in dropped
+    )
+    head = "<thead><tr><th>photo</th><th>problem</th><th>why</th></tr></thead>"
+    table = f"<table>{head}<tbody>{rows}</tbody></table>"
+    return f'<section><h2>Photos left out</h2><div class="wide">{table}</div></section>'
+
+
+def _notes(notes: list[str]) -> str:
+    return '<ul class="notes">' + "".join(f"<li>{escape(note)}</li>" for note in notes) + "</ul>" if notes else ""
+
+
+def _scale_sentence(scale: dict[str, Any]) -> str:
+    if scale["from"] == "average head":
+        return (
+            "Photos alone do not tell how large a head is. Here the millimetres are those of an average head, so sizes "
+            "are right only up to one common factor, usually within a few percent; proportions do not depend on it."
+        )
+    return (
+        f"The millimetres rest on: {scale['from']}. All lengths were multiplied by {scale['factor']:.4f} "
+        "from those of an average head."
+    )
+
+
+def _renders(answer: Reconstruction) -> str:
+    """The neutral face from three sides, as clay and (where there is a texture) with its skin."""
+    vertices, model = answer.vertices(), answer.model
+    kinds: list[tuple[str, dict[str, Any]]] = [("clay", {"colours": clay(model)})]
+    if model.uv is not None:
+        kinds.append(("photo skin", {"skin": (answer.texture, model.uv)}))
+    out = []
+    for kind, surface in kinds:
+        for name, degrees in ANGLES:
+            image = picture.render(vertices, model.faces, _still_camera(vertices, degrees), **surface)
+            text = f"{name}, {kind}"
+            out.append(f'<figure><img src="{_jpeg(image, 86)}" alt="{text}"><figcaption>{text}</figcaption></figure>')
+    return "".join(out)
+
+
+def _still_camera(vertices: Float[np.ndarray, "V 3"], yaw: float) -> WeakPerspective:
+    """A camera that has the whole mesh in its middle; the same scale from every side."""
+    zero = np.array(0.0)
+    rotation = rotation_from_euler(zero, np.array(np.radians(yaw)), zero)
+    width, height = RENDER_SIZE
+    low, high = (f((vertices @ rotation.T)[:, :2], axis=0) for f in (np.min, np.max))
+    scale = 0.9 * min(height / np.ptp(vertices[:, 1]), width / max(np.ptp(vertices[:, 0]), np.ptp(vertices[:, 2])))
+    middle = np.array([width / 2, height / 2]) - scale * (low + high) / 2
+    return WeakPerspective(rotation, middle.astype(np.float64), np.array(float(scale)), RENDER_SIZE)

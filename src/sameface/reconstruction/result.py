@@ -1,0 +1,155 @@
+"""The answer of a reconstruction; `outputs` has the files it can be written to."""
+
+import os
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from sameface.core.arrays import Record
+from sameface.core.camera import Camera, Perspective
+from sameface.core.geometry import euler_from_rotation
+from sameface.mesh.write import Animation
+from sameface.morphable import MorphableModel
+from sameface.photo.face import Observation
+from sameface.reconstruction import picture
+from sameface.reconstruction.texture import texture
+
+__all__ = ["RESULT_VERSION", "Reconstruction", "View"]
+
+RESULT_VERSION = 1
+TEXTURE_VIEWS = 8
+"""photos that go into a texture: the best ones"""
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class View(Record):
+    """One photo of the person, fitted."""
+
+    seen: Observation
+    camera: Camera
+    """in photo px"""
+    expression: Float[np.ndarray, " E"]
+    landmarks: Float[np.ndarray, "68 2"]
+    """the fitted iBUG points, photo px"""
+    residual: float
+    """median distance between measured and fitted points, as a fraction of the face"""
+    identity_alone: Float[np.ndarray, " S"]
+    """σ: the identity from this photo only"""
+    disagreement: float
+    """mm RMS over the face between the shape from this photo alone and the joint shape"""
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Reconstruction(Record):
+    """One person: the answer of `sameface.reconstruct`."""
+
+    identity: Float[np.ndarray, " S"]
+    """σ, one for all views"""
+    views: tuple[View, ...]
+    model: MorphableModel
+    predictor: str
+    """name@version of the network"""
+    scale: float = 1.0
+    """true size / model size"""
+    scale_from: str = "average head"
+    """what the millimetres rest on"""
+    dropped: tuple[tuple[str, str, str], ...] = ()
+    """(photo, kind of problem, message) of photos that did not count"""
+    notes: tuple[str, ...] = ()
+
+    def vertices(self, view: int | None = None) -> Float[np.ndarray, "V 3"]:
+        """The neutral face, or the face with the expression of one view, mm."""
+        expression = None if view is None else self.views[view].expression
+        return np.float32(self.scale) * self.model.vertices(self.identity, expression)
+
+    @property
+    def disagreement(self) -> float:
+        """How far the photos disagree, mm: the median over the photos; NaN for a single photo."""
+        return float(np.median([v.disagreement for v in self.views])) if len(self.views) > 1 else float("nan")
+
+    @cached_property
+    def texture(self) -> UInt8[np.ndarray, "T T 3"]:
+        """(1024, 1024, 3) sRGB from the best photos; unseen skin is mirrored, then filled in."""
+        best = sorted(range(len(self.views)), key=lambda k: -self.views[k].seen.quality)[:TEXTURE_VIEWS]
+        views = [self.views[k] for k in best]
+        return texture(
+            [v.seen.picture for v in views],
+            [_in_picture(v) for v in views],
+            [self.model.vertices(self.identity, v.expression) for v in views],
+            self.model,
+            quality=[v.seen.quality for v in views],
+        ).pixels
+
+    def overlay(self, view: int = 0) -> UInt8[np.ndarray, "h w 3"]:
+        """The face over its photo: mesh and landmarks, cut to the head."""
+        v = self.views[view]
+        camera = _in_picture(v)
+        mesh = self.model.vertices(self.identity, v.expression)
+        points = camera.project(self.model.landmarks(mesh).astype(np.float64))
+        return picture.overlay(v.seen.picture, mesh, self.model.faces, camera, landmarks=points)
+
+    def save(
+        self, path: str | os.PathLike[str], *, view: int | None = None, animation: Animation | None = None
+    ) -> Path:
+        """Write one file by its suffix: .obj .ply .glb (textured, with ARKit blendshapes) .npz .json .html (a report).
+
+        `view` takes the face as in that photo instead of the neutral one; `animation` (.glb only) moves it. Raises
+        BadOutput when it cannot be written.
+        """
+        from sameface.reconstruction.outputs import write_answer  # which knows this class
+
+        return write_answer(self, Path(path), view, animation)
+
+    def as_json(self) -> dict[str, Any]:
+        """What result.json holds; every key is explained in docs/result.md."""
+        return {
+            "format": "sameface-result",
+            "version": RESULT_VERSION,
+            "predictor": self.predictor,
+            "model": self.model.name,
+            "identity": _rounded(self.identity, 5),
+            "scale": {"factor": round(self.scale, 6), "from": self.scale_from},
+            "disagreement_mm": None if len(self.views) < 2 else round(self.disagreement, 3),
+            "views": [self._view_json(v) for v in self.views],
+            "dropped": [{"photo": p, "problem": kind, "message": text} for p, kind, text in self.dropped],
+            "notes": list(self.notes),
+        }
+
+    def _view_json(self, view: View) -> dict[str, Any]:
+        pitch, yaw, roll = (float(np.degrees(a)) for a in euler_from_rotation(view.camera.rotation))
+        expression = dict(zip(self.model.expression_names, _rounded(view.expression, 4), strict=True))
+        return {
+            "photo": view.seen.photo,
+            "size": list(view.seen.size),
+            "box": _rounded(view.seen.box, 2),
+            "score": round(view.seen.score, 4),
+            "quality": round(view.seen.quality, 4),
+            "camera": _camera_json(view.camera),
+            "head_pose_degrees": {"pitch": round(pitch, 2), "yaw": round(yaw, 2), "roll": round(roll, 2)},
+            "expression": {name: weight for name, weight in expression.items() if weight > 0},
+            "landmarks": _rounded(view.landmarks, 2),
+            "residual": round(view.residual, 5),
+            "disagreement_mm": round(view.disagreement, 3) if len(self.views) > 1 else None,
+        }
+
+
+def _rounded(array: np.ndarray, digits: int) -> list[Any]:
+    return np.round(np.asarray(array, np.float64), digits).tolist()
+
+
+def _camera_json(camera: Camera) -> dict[str, Any]:
+    common = {"rotation": _rounded(camera.rotation, 6), "translation": _rounded(camera.translation, 4)}
+    if isinstance(camera, Perspective):
+        return {"kind": "perspective", **common, "focal_px": round(float(camera.focal), 3),
+                "center": _rounded(camera.center, 3)}  # fmt: skip
+    return {"kind": "weak perspective", **common, "scale_px_per_mm": round(float(camera.scale), 6)}
+
+
+def _in_picture(view: View) -> Camera:
+    """The view's camera, moved to the picture that was kept of the photo."""
+    height, width = view.seen.picture.shape[:2]
+    return view.camera.warped(view.seen.to_picture, (width, height))

@@ -1,0 +1,1 @@
+"""Pictures with exact truth: people who do not exist, and photos whose heads are turned further."""

@@ -1,0 +1,254 @@
+"""Photos of whole persons → rows of labels: measured, fitted alone, judged, and fitted together (Liu et al. 2018).
+
+One piece of the work of `fit_set.py`, in one process. What cannot be right is rejected with its reason: no face where
+the labels are, a picture that cannot be read, a face too poor to measure, a fit that is not close, a shape that
+disagrees with the person's other photos.
+"""
+
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from sameface.core.camera import WeakPerspective
+from sameface.core.errors import BadData, BadPhoto, NoFaceFound
+from sameface.morphable import default
+from sameface.photo.face import Observation, Photo
+from sameface.photo.observe import observe, points_of
+from sameface.photo.predictor import Predictor
+from sameface.reconstruction.fit import Fit, Measured, Priors, fit
+from sameface.training.datasets.labelled import name_of, parameters
+
+__all__ = ["Options", "Record", "agreeing", "fit_shard", "look", "measured", "owners"]
+
+FARTHEST_LABEL = 0.25
+"""a found face whose middle is farther than this part of the labels' extent from theirs is another face"""
+
+PRIORS = Priors(identity=1.0, network=0.0)
+"""labels owe nothing to what a network says of the identity"""
+
+Record = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Options:
+    """What is fitted and what is rejected."""
+
+    splits: tuple[str, ...] = ("train", "val")
+    """Which splits of the data set. Ours: test is left alone, so that nobody learns from it by mistake."""
+    predictor: str = "default"
+    """Network that measures the photos: default, or the path of your own .onnx."""
+    min_score: float = 0.6
+    """Least score of a detected face, 0 to 1."""
+    quality: float = 0.06
+    """A photo of less is rejected (PoorPhoto): blurred, small or hidden. As in `sameface reconstruct`."""
+    residual: float = 3.0
+    """A photo whose fitted points are farther from the measured ones than this, median in percent of the face, is
+    rejected (LargeResidual). Ours: docs/fit-set.md."""
+    farthest: float = 4.0
+    """mm: a photo whose own shape is this far, and 2.5 times as far as usual, from that of the person's others is
+    rejected (Disagrees). As in `sameface reconstruct`."""
+    shard: int = 512
+    """Photos fitted at a time; more if a person has more."""
+    limit: int = 0
+    """Fit only the first persons, until there are so many photos; 0: all."""
+
+
+def fit_shard(
+    items: Any, split: str, rows: Iterable[int], network: Predictor, options: Options
+) -> tuple[list[Record], dict[str, Any]]:
+    """One record per row (columns of `labelled.schema`), and what it took.
+
+    `rows` are all photos of the persons in them. The second is {cpu_seconds; alone, joint: the objective of both fits
+    before the first and after each round; photos: how many each had}.
+    """
+    start, records, seen = time.process_time(), [], []
+    person = getattr(items, "person", None)
+    for row in rows:
+        number = -1 if person is None else int(person[row])
+        records.append({"split": split, "row": row, "name": name_of(items, row), "person": number, "kept": False})
+        try:
+            one = look(items, row, network, options.min_score)
+        except (NoFaceFound, BadPhoto, BadData) as error:
+            records[-1] |= {"reason": type(error).__name__, "message": str(error)}
+        else:
+            seen.append(one)
+            _quality(records[-1], one, options)
+    faces = [record for record in records if "quality" in record]
+    good = [k for k, record in enumerate(faces) if "reason" not in record]
+    told = _fitted([faces[k] for k in good], [seen[k] for k in good], network, options)
+    return records, {"cpu_seconds": time.process_time() - start, **told}
+
+
+def look(items: Any, row: int, network: Predictor, min_score: float = 0.6) -> Observation:
+    """The face that a data set's photo is about.
+
+    Where the item has landmarks (any key that begins so), the found face nearest to them, if it is near enough; else
+    the one with the largest area − 2 · (distance of its middle from the photo's)², the rule of facenet's
+    align_dataset_mtcnn.py. Raises NoFaceFound; BadData or BadPhoto for a photo that cannot be read.
+    """
+    item, name = items[row], name_of(items, row)
+    faces = observe(Photo(item["image"], name), network, min_score=min_score)
+    labels = _given(item)
+    if labels is None:
+        middle = np.array(faces[0].size) / 2
+        areas = [np.prod(one.box[2:] - one.box[:2]) for one in faces]
+        away = [np.sum(((one.box[:2] + one.box[2:]) / 2 - middle) ** 2) for one in faces]
+        chosen = faces[int(np.argmax(np.array(areas) - 2 * np.array(away)))]
+    else:
+        distance = [np.linalg.norm(one.landmarks.mean(0) - labels.mean(0)) for one in faces]
+        chosen = faces[int(np.argmin(distance))]
+        if min(distance) > FARTHEST_LABEL * np.ptp(labels, axis=0).max():
+            raise NoFaceFound(f"no face in {name} where its labels are; the nearest is {min(distance):.0f} px away")
+    return replace(chosen, picture=np.zeros((0, 0, 3), np.uint8))  # thousands of pictures would fill the memory
+
+
+def measured(seen: list[Observation]) -> Measured:
+    """What was seen in several photos as the fit wants it; no point counts for more than 4 times its photo's usual."""
+    sigma = np.stack([one.sigma for one in seen])
+    return Measured(
+        landmarks=np.stack([one.landmarks for one in seen]),
+        sigma=np.maximum(sigma, 0.25 * np.median(sigma, axis=1, keepdims=True)),
+        identity=np.stack([one.identity for one in seen]),
+        expression=np.stack([one.expression for one in seen]),
+        camera=WeakPerspective(
+            rotation=np.stack([one.camera.rotation for one in seen]),
+            translation=np.stack([one.camera.translation for one in seen]),
+            scale=np.array([float(one.camera.scale) for one in seen]),
+            size=seen[0].camera.size,
+        ),
+    )
+
+
+def agreeing(
+    identity: Float[np.ndarray, "N S"], quality: Float[np.ndarray, " N"], farthest: float
+) -> tuple[Bool[np.ndarray, " N"], Float[np.ndarray, " N"]]:
+    """Which photos of a person agree, and each one's distance d_i (mm RMS over the face) from the others.
+
+    d_i = |B (α_i − Σ_{j≠i} w_j α_j / Σ_{j≠i} w_j)| with the photos' own identities α and qualities w. Among three or
+    more, the worst is left out while d > max(farthest, 2.5 · median of the rest's d). A photo alone has
+    distance 0.
+    """
+    shapes, keep, distance = identity @ _millimetres(), np.arange(len(identity)), np.zeros(len(identity))
+
+    def from_others(rows: np.ndarray) -> np.ndarray:
+        weighted = quality[rows, None] * shapes[rows]
+        others = (weighted.sum(0) - weighted) / (quality[rows].sum() - quality[rows])[:, None]
+        return np.linalg.norm(shapes[rows] - others, axis=1)
+
+    while len(keep) > 1:
+        distance[keep] = from_others(keep)
+        worst = int(np.argmax(distance[keep]))
+        rest = np.delete(keep, worst)
+        if len(keep) < 3 or distance[keep[worst]] <= max(farthest, 2.5 * float(np.median(from_others(rest)))):
+            break
+        keep = rest
+    return np.isin(np.arange(len(identity)), keep), distance
+
+
+def owners(person: Int[np.ndarray, " N"]) -> Int[np.ndarray, " N"]:
+    """The persons' numbers, with a new one for every −1, which is somebody unknown.
+
+    >>> owners(np.array([7, -1, 7, -1])).tolist()
+    [7, 8, 7, 9]
+    """
+    owner = person.astype(np.int64)
+    unknown = np.flatnonzero(owner < 0)
+    owner[unknown] = owner.max(initial=-1) + 1 + np.arange(len(unknown))
+    return owner
+
+
+# ── inside ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _fitted(records: list[Record], seen: list[Observation], network: Predictor, options: Options) -> dict[str, Any]:
+    """Fill in the records of photos that are good enough; returns the objectives of both fits, round by round."""
+    points, owner = points_of(network), owners(np.array([record["person"] for record in records], np.int64))
+    told: dict[str, Any] = {"alone": [], "joint": [], "photos": [len(seen), 0]}
+    if not seen:
+        return told
+    alone = fit(points, measured(seen), PRIORS, shared=False)
+    told["alone"] = list(alone.objective)
+    kept = np.flatnonzero(_accepted(records, seen, alone, owner, options))
+    if not len(kept):
+        return told
+    joint = fit(points, measured([seen[k] for k in kept]), PRIORS, person=owner[kept])
+    for k, row in enumerate(kept):
+        _residual(records[row], seen[row], float(joint.residual[k]), options)
+        if "reason" not in records[row]:
+            camera = joint.camera[k]
+            assert isinstance(camera, WeakPerspective)
+            records[row] |= _labels(camera, joint.identity[k], joint.expression[k], seen[row].size[1])
+    return told | {"joint": list(joint.objective), "photos": [len(seen), len(kept)]}
+
+
+def _accepted(
+    records: list[Record], seen: list[Observation], alone: Fit, owner: np.ndarray, options: Options
+) -> Bool[np.ndarray, " N"]:
+    """Which photos to fit together: their own fit is close, and their own shape agrees with the person's others."""
+    for record, one, residual in zip(records, seen, alone.residual, strict=True):
+        _residual(record, one, float(residual), options)
+    close = np.array(["reason" not in record for record in records])
+    accepted, quality = close.copy(), np.array([one.quality for one in seen])
+    for person in np.unique(owner[close]):
+        mine = np.flatnonzero((owner == person) & close)
+        accepted[mine], distance = agreeing(alone.identity[mine], quality[mine], options.farthest)
+        for k, far in zip(mine, distance, strict=True):
+            records[k]["from_others_mm"] = far if len(mine) > 1 else None
+            if not accepted[k]:
+                why = f"its shape is {far:.1f} mm from the other photos': another person, or a face hidden or distorted"
+                records[k] |= {"reason": "Disagrees", "message": why}
+    return accepted
+
+
+def _quality(record: Record, seen: Observation, options: Options) -> None:
+    """Note a photo's quality, and reject it if that is too little."""
+    record["quality"] = seen.quality
+    if seen.quality < options.quality:
+        why = f"the face is too blurred, small or hidden (quality {seen.quality:.2f}, below {options.quality:.2f})"
+        record |= {"reason": "PoorPhoto", "message": why}
+
+
+def _residual(record: Record, seen: Observation, residual: float, options: Options) -> None:
+    """Note how close a photo was fitted, and reject it if that is not close enough."""
+    size = float(np.linalg.norm(np.ptp(seen.landmarks, axis=0)) / np.sqrt(2))
+    record |= {"residual_percent": 100 * residual, "residual_px": residual * size}
+    if 100 * residual > options.residual:
+        why = f"the fitted points are {100 * residual:.1f} % of the face off, more than {options.residual:g} %"
+        record |= {"reason": "LargeResidual", "message": why}
+
+
+def _labels(camera: WeakPerspective, identity: np.ndarray, expression: np.ndarray, height: int) -> Record:
+    """The labels of a photo that is kept."""
+    return {
+        "kept": True,
+        "identity": identity,
+        "expression": expression,
+        "rotation": camera.rotation.ravel(),
+        "translation": camera.translation,
+        "scale": float(camera.scale),
+        "params": parameters(camera, identity, expression, height),
+    }
+
+
+def _given(item: dict[str, Any]) -> np.ndarray | None:
+    """The points that a data set gives for its face, px; None if it gives none."""
+    for name, points in item.items():
+        if name.startswith("landmarks"):
+            flat = points[..., :2].reshape(-1, 2).astype(np.float64)
+            if np.isfinite(flat).all():
+                return flat
+    return None
+
+
+@lru_cache(maxsize=1)
+def _millimetres() -> Float[np.ndarray, "S S"]:
+    """M with |α M| = RMS over the face, mm, of the shape with identity α: Bᵀ B / V = M Mᵀ (Cholesky)."""
+    model = default()
+    basis = model.identity_basis[model.regions["face"]].astype(np.float64)
+    flat = basis.reshape(-1, model.n_identity)
+    return np.linalg.cholesky(flat.T @ flat / len(basis))

@@ -1,0 +1,143 @@
+"""One of the two people, whatever they come from: photos, a saved result, a mesh of any network."""
+
+import hashlib
+import json
+import os
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float
+
+from sameface.core.errors import BadData
+from sameface.mesh.read import read_mesh
+from sameface.morphable import default
+from sameface.photo import image
+from sameface.photo.predictor import networks_sha256
+from sameface.reconstruction.reconstruct import reconstruct
+from sameface.reconstruction.result import RESULT_VERSION, Reconstruction
+
+__all__ = ["Person", "Side", "read_side"]
+
+SAVED = (".json", ".npz", ".obj", ".ply", ".wrl")
+"""a file with one of these endings is a saved result or a mesh; any other is a photo"""
+LARGEST_RESULT = 1 << 28
+"""bytes of the largest result.json or .npz that is read"""
+
+Person = str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | Reconstruction
+
+
+@dataclass(frozen=True)
+class Side:
+    """One of the two, whatever it came from."""
+
+    name: str
+    vertices: Float[np.ndarray, "V 3"]
+    photos: int | None = None
+    disagreement: float | None = None
+    predictor: str | None = None
+    """name@version, where that is known"""
+    sha256: str | None = None
+    """of the networks, where they ran here"""
+    files: Mapping[str, str] = field(default_factory=dict)
+    """digest → name of everything that was read"""
+    dropped: tuple[tuple[str, str, str], ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+@cache
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def read_side(given: Person, predictor: str, min_score: float) -> Side:
+    """Reconstruct or read one side. Raises BadPhoto, NoFaceFound, BadData."""
+    if isinstance(given, Reconstruction):
+        return _reconstructed("the reconstruction", given, {}, None)
+    if not isinstance(given, str | os.PathLike):
+        return _photos([Path(one) for one in given], predictor, min_score)
+    path = Path(given)
+    if (path / "result.json").is_file():
+        path = path / "result.json"
+    if path.suffix.lower() in SAVED and not path.is_dir():
+        return _saved(path)
+    return _photos([path], predictor, min_score)
+
+
+def _photos(given: Sequence[Path], predictor: str, min_score: float) -> Side:
+    paths = image.gather(given)
+    answer = reconstruct(*paths, predictor=predictor, min_score=min_score)
+    used = {view.seen.photo for view in answer.views}
+    files = {_digest(path.resolve()): str(path) for path in paths if str(path) in used}
+    name = str(paths[0]) if len(paths) == 1 else f"the person in {paths[0]} …"
+    return _reconstructed(name, answer, files, networks_sha256(predictor))
+
+
+def _reconstructed(name: str, answer: Reconstruction, files: Mapping[str, str], sha256: str | None) -> Side:
+    """In mm of an average head, whatever scale was asked for: that is what the calibration measured."""
+    apart = answer.disagreement if len(answer.views) > 1 else None
+    vertices = answer.model.vertices(answer.identity)
+    return Side(name, vertices, len(answer.views), apart, answer.predictor, sha256, files, answer.dropped, answer.notes)
+
+
+def _saved(path: Path) -> Side:
+    if not path.is_file():
+        raise BadData(f"there is no file {path}; give a photo, a folder of photos, a result.json, an .npz or a mesh")
+    readers = {".json": _result_json, ".npz": _arrays}
+    if path.suffix.lower() not in readers:
+        side = Side(str(path), read_mesh(path).vertices.astype(np.float64))
+    else:
+        if path.stat().st_size > LARGEST_RESULT:
+            raise BadData(
+                f"{path} has {path.stat().st_size / 1e6:.0f} MB, too many for a result of `sameface reconstruct`"
+            )
+        side = readers[path.suffix.lower()](path)
+    return replace(side, files={_digest(path.resolve()): str(path)})
+
+
+def _result_json(path: Path) -> Side:
+    try:
+        told = json.loads(path.read_bytes())
+        if told["format"] != "sameface-result" or told["version"] != RESULT_VERSION:
+            raise KeyError("format")
+        identity = np.array(told["identity"], np.float64)
+        photos, apart, made_by, model = len(told["views"]), told["disagreement_mm"], told["predictor"], told["model"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise BadData(f"{path} is no result.json (version {RESULT_VERSION}) of `sameface reconstruct`") from None
+    if model != default().name:
+        raise BadData(f"{path} belongs to the model {model!r}, but this package ships {default().name!r}: make it anew")
+    return Side(str(path), _neutral(path, identity), photos, apart, str(made_by))
+
+
+def _arrays(path: Path) -> Side:
+    """An .npz: ours (its identity is taken, so that it is neutral whatever was saved), or any with `vertices`."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            kept = {name: np.asarray(file[name]) for name in ("vertices", "identity", "disagreement") if name in file}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, TypeError):
+        raise BadData(f"{path} is no .npz of plain arrays; save it with numpy.savez") from None
+    if "identity" in kept and "disagreement" in kept:
+        apart = kept["disagreement"].astype(np.float64)
+        middle = float(np.median(apart)) if len(apart) > 1 else None
+        return Side(str(path), _neutral(path, kept["identity"]), len(apart), middle, _predictor_beside(path))
+    vertices = kept.get("vertices", np.zeros(0))
+    if vertices.ndim != 2 or vertices.shape[1] != 3 or len(vertices) < 3 or vertices.dtype.kind != "f":
+        raise BadData(f"{path} holds no array `vertices` of shape (V, 3), mm; put the neutral mesh there")
+    if not np.isfinite(vertices).all():
+        raise BadData(f"{path} has vertices that are not finite numbers")
+    return Side(str(path), vertices.astype(np.float64))
+
+
+def _neutral(path: Path, identity: np.ndarray) -> np.ndarray:
+    if identity.shape != (default().n_identity,) or identity.dtype.kind != "f" or not np.isfinite(identity).all():
+        raise BadData(f"{path} has an identity that is not {default().n_identity} finite numbers")
+    return default().vertices(identity)
+
+
+def _predictor_beside(path: Path) -> str | None:
+    """face.npz does not say what made it, the result.json that is written with it does."""
+    beside = path.with_name("result.json")
+    return _result_json(beside).predictor if beside.is_file() else None
