@@ -1,13 +1,13 @@
-"""Labels for the default network: what MediaPipe sees of a face, and what hands placed on turned ones → a folder that the
-data set `pointlabels` reads.
+"""Labels for the default network: what MediaPipe sees of a face, and what hands placed on turned ones → a folder that
+the data set `pointlabels` reads.
 
     python tools/label_points.py runs/teacher runs/points
 
-Face table: the teacher's points where the older labels agree, and its blendshapes. AFLW: the teacher's points where they
-agree with the hand's and the head is turned by less than 40°; else the model fitted to the 21 hand-placed points, which
-says where the dense points lie, in profile too. Points that cannot be seen have weight 0; so have all points of a row
-whose labels disagree. Rows with shut, winking or wide eyes and open or pouting mouths are shown more often, and so are
-profiles.
+Face table: the teacher's points where the older labels agree, and its blendshapes. AFLW: the teacher's points where
+they agree with the hand's and the head is turned by less than 40°; else the model fitted to the 21 hand-placed
+points, which says where the dense points lie, in profile too. Points that cannot be seen have weight 0; so have all
+points of a row whose labels disagree. Rows with shut, winking or wide eyes and open or pouting mouths are shown more
+often, and so are profiles.
 """
 
 import sys

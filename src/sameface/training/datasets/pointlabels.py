@@ -49,7 +49,7 @@ class Labelled:
         }
         missing = [n for s, n in zip(labels["source"], labels["name"], strict=True) if n not in where.get(s, {})]
         if missing:
-            raise BadData(f"{root / 'labels.parquet'} has {len(missing)} rows without a picture, the first {missing[0]}")
+            raise BadData(f"{root / 'labels.parquet'}: {len(missing)} rows have no picture, the first is {missing[0]}")
         self.source = np.array(labels["source"])
         self.row = np.array([where[s][n] for s, n in zip(labels["source"], labels["name"], strict=True)])
         self.names: list[str] = labels["name"]
@@ -161,7 +161,9 @@ def _about(root: Path) -> dict[str, Any]:
     except (OSError, ValueError, KeyError, TypeError):
         good = False
     if not good:
-        raise BadData(f"{file} is missing or does not say faces, aflw21 and blendshapes; write it with label_points.py")
+        raise BadData(
+            f"{file} is missing or wrong; expected faces, aflw21 and blendshapes, as label_points.py writes it"
+        )
     return about
 
 

@@ -25,13 +25,12 @@ Adding a loss: write a function of (batch, output) below, give it a weight in Co
 import re
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from sameface import __version__, morphable
@@ -230,8 +229,8 @@ class Method(nn.Module):
         crop = _warp(item["image"], affine, self.config.size)
         points = {name: apply_affine(affine, at) / self.config.size - 0.5 for name, at in points.items()}
         if flip:
-            for name, other in (("landmarks", self.flipped), ("landmarks68", IBUG_MIRRORED), ("landmarks21", AFLW_MIRRORED)):
-                points[name] = points[name][other]
+            others = {"landmarks": self.flipped, "landmarks68": IBUG_MIRRORED, "landmarks21": AFLW_MIRRORED}
+            points = {name: at[others[name]] for name, at in points.items()}
             weight, shapes = weight[self.flipped], shapes[self.flipped_shapes]
         faults = np.zeros(len(FAULTS), np.float32)
         if train:
@@ -326,7 +325,7 @@ class _Trunk(nn.Module):
         return self.features(self.reduce(self.layers(x)))
 
 
-# ── points ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── points ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def _dense_points(model: morphable.MorphableModel) -> tuple[np.ndarray, np.ndarray]:
