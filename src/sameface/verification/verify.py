@@ -6,7 +6,7 @@ n_A and n_B photos (at most 16 count) and u = ln(1/n_A + 1/n_B), the probability
 
     1 / (1 + exp(-(w_0 + w_1 ln d + w_2 u + w_3 u ln d + w_4 u²))),
 
-fitted by logistic regression on people of the val split (tools/calibrate_verification.py), same and different being
+fitted by logistic regression on people of the val split (studies/calibrate_verification.py), same and different being
 equally likely beforehand. It belongs to the networks that ship, so others get a distance and no probability. From one
 photo it is often wrong: docs/verify.md has the numbers. Nobody should be identified by it.
 """

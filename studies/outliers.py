@@ -1,4 +1,4 @@
-"""Is a stranger among a person's photos noticed? `python tools/outliers.py` → results/outliers.json.
+"""Is a stranger among a person's photos noticed? `python studies/outliers.py` → results/outliers.json.
 
 Sets of five photos of a val-split person plus one of somebody else, and sets of six of the person: how often the
 stranger is left out, and how often a photo of the person is left out by mistake.
@@ -7,9 +7,9 @@ stranger is left out, and how often a photo of the person is left out by mistake
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from table import observed
 
 from sameface.morphable import default
 from sameface.photo.observe import points_of
@@ -17,6 +17,9 @@ from sameface.photo.predictor import load
 from sameface.reconstruction import reconstruct
 from sameface.reconstruction.fit import Priors, fit
 from sameface.training.fit_shard import PRIORS
+from table import observed
+
+TITLE, RESULT = "Strangers among the photos", Path("results/outliers.json")
 
 SETS = 300
 TRIED = ((4.0, 2.5), (1.5, 2.5), (1.0, 2.0), (1.5, 2.0), (1.0, 1.75), (1.5, 1.75), (2.0, 1.75), (1.0, 1.5), (1.5, 1.5),
@@ -58,10 +61,21 @@ def main() -> None:
             "own photos left out by mistake, with a stranger": sum(5 - len(keep - {5}) for keep in mixed) / (5 * SETS),
             "own photos left out by mistake, without": sum(6 - len(keep) for keep in pure) / (6 * SETS),
         })  # fmt: skip
-    out = {"command": "python " + " ".join(["tools/outliers.py", *sys.argv[1:]]), "split": "val", "sets": SETS,
+    out = {"command": "python " + " ".join(["studies/outliers.py", *sys.argv[1:]]), "split": "val", "sets": SETS,
            "chosen": chosen, "table": table}  # fmt: skip
-    Path("results/outliers.json").write_text(json.dumps(out, indent=1) + "\n")
+    RESULT.write_text(json.dumps(out, indent=1) + "\n")
     print(json.dumps(out, indent=1))
+
+
+def section(r: dict[str, Any]) -> list[Any]:
+    names = list(r["table"][0])
+    rows = [[*(str(row[n]) for n in names[:3]), *(f"{100 * row[n]:.1f} %" for n in names[3:])] for row in r["table"]]
+    return [
+        f"{r['sets']} sets of five photos of a person and one of a stranger (val split). A photo is left out when its "
+        "own shape is farther from the others' than so many mm, and than so many times what they usually are from "
+        f"each other. Chosen: {r['chosen'][0]} mm and {r['chosen'][1]} times.",
+        (names, rows),
+    ]
 
 
 if __name__ == "__main__":
