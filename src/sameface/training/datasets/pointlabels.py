@@ -39,7 +39,7 @@ class Labelled:
 
     def __init__(self, root: Path, split: str):
         about = _about(root)
-        labels = _read(root / "labels.parquet", LABEL_COLUMNS, split)
+        self.root, labels = root, _read(root / "labels.parquet", LABEL_COLUMNS, split)
         self.blendshapes: list[str] = about["blendshapes"]
         self.faces = plugins.load("datasets", "facetable").load(_folder(root, about, "faces"), split)
         self.hand = _read(_folder(root, about, "aflw21") / "aflw21.parquet", AFLW_COLUMNS, split)
