@@ -297,7 +297,7 @@ def section(r: dict[str, Any]) -> list[Any]:
 
     hand = "21 hand-placed points, percent of √box"
     table(
-        f"{r['photos']['hand-placed']} photos of AFLW's with 21 points placed by hand (ears left out), percent of √(box "
+        f"{r['photos']['hand-placed']} photos of AFLW's with 21 points placed by hand (no ears), percent of √(box "
         "of the points), by |yaw|. `today` is the network that shipped before, seen on the same crops.",
         lambda s: s[hand]["network's points"],
     )

@@ -234,8 +234,8 @@ def test_priors_by_hand(method, batch):
     taught[1:] = torch.nan
     terms = method.losses(batch | {"blendshapes": taught}, output)
     assert float(terms["identity"].detach()) == pytest.approx(0.04 * 4)
-    # one row knows 49 blendshapes and two blinks, which weigh 8; in three rows all 51 are drawn to none by a tenth
-    wanted = 4.0 * ((49 + 2 * 8) * 0.25 + 3 * 51 * 0.1 * 0.5) / (4 * 51)
+    # one row knows 49 blendshapes and two blinks (cross entropy ln 2, twice); in three rows all 51 are drawn to none
+    wanted = 4.0 * (49 * 0.25 + 2 * 2 * np.log(2) + 3 * 51 * 0.1 * 0.5) / (4 * 51)
     assert float(terms["expression"].detach()) == pytest.approx(wanted, rel=1e-5)
 
 

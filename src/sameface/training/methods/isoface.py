@@ -14,7 +14,7 @@ Losses (percent of the crop side, so that weights compare):
   manual     mean_i |v_i^68 − q*_i^68|                  hand-placed iBUG points where a row has them; the jaw at a third
   manual21   mean_i |v_i^21 − q*_i^21| + |(W q)_i − q*_i^21|   AFLW's 21 hand-placed points, at every yaw; W makes them
                                                         of the free points, so that these are right in profile too
-  expression λ_exp mean_k u_k |β_k − β*_k|              a teacher's blendshapes; shut and open lids weigh most
+  expression λ_exp mean_k |β_k − β*_k|                  a teacher's blendshapes; of blinks the cross entropy
   identity   λ_id mean α²                               prior N(0, 1)
   faults     binary cross entropy of what was done to the picture (dark, blurred, hidden)
 w is 0 for points that nobody can see: the labels of the hidden side of a turned face are guesses.
@@ -43,7 +43,7 @@ from sameface.training.labels import IBUG_MIRRORED
 from sameface.training.nets import one_cycle, residual
 
 OVAL_WEIGHT = 0.4
-LID_WEIGHT = 8.0
+LID_WEIGHT = 2.0
 """of eyeBlink among the blendshapes: two of 51 that must be right"""
 TYPICAL_SCALE = 0.0046
 """crop units per mm of a face that fills the crop"""
@@ -117,8 +117,8 @@ class Method(nn.Module):
         self.dense_mean += offsets
         self.aflw_mean += torch.tensor(dense["aflw21_offsets"])
         self.register_buffer("aflw_from_dense", torch.tensor(dense["aflw21_from_dense"]), persistent=False)
-        weights_of = [LID_WEIGHT if name.startswith("eyeBlink") else 1.0 for name in self.model.expression_names]
-        self.register_buffer("blendshape_weight", torch.tensor(weights_of), persistent=False)
+        lids = [name.startswith("eyeBlink") for name in self.model.expression_names]
+        self.register_buffer("lids", torch.tensor(lids), persistent=False)
         self.trunk = _Trunk(config)
         heads = {"identity": self.model.n_identity, "expression": self.model.n_expression, "camera": 9,
                  "offset": 2 * self.n_points, "error": self.n_points, "faults": len(FAULTS)}  # fmt: skip
@@ -199,10 +199,16 @@ class Method(nn.Module):
         return 100 * ((has * total).sum() + (stands * direct).sum()) / has.numel()
 
     def expression(self, batch: dict[str, Tensor], output: dict[str, Tensor]) -> Tensor:
-        """Distance of the blendshapes to those that a row knows; the others are drawn to none."""
-        known = batch["blendshapes"].isfinite()
-        weight = torch.where(known, self.blendshape_weight, torch.tensor(0.1, device=known.device))
-        return (weight * (output["expression"] - torch.nan_to_num(batch["blendshapes"])).abs()).mean()
+        """Distance of the blendshapes to those that a row knows, the cross entropy for blinks; the others are drawn to
+        none. (A blink that a network never says has no slope to learn from, but in its cross entropy.)"""
+        known, told = batch["blendshapes"].isfinite(), torch.nan_to_num(batch["blendshapes"])
+        said = output["expression"]
+        apart = torch.where(
+            self.lids,  # pyright: ignore[reportArgumentType]
+            LID_WEIGHT * nn.functional.binary_cross_entropy(said.clamp(1e-5, 1 - 1e-5), told, reduction="none"),
+            (said - told).abs(),
+        )
+        return torch.where(known, apart, 0.1 * said).mean()
 
     def optimizer(self) -> torch.optim.Optimizer:
         """AdamW, no decay on biases and norms."""
