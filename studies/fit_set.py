@@ -23,9 +23,11 @@ from sameface.core.errors import NoFaceFound
 from sameface.morphable.points import Points
 from sameface.photo.observe import points_of
 from sameface.photo.predictor import load
+from sameface.reconstruction.agreement import millimetres
 from sameface.reconstruction.fit import Measured, Priors, _boxed, _descend, _per_owner, _State, fit_cameras
+from sameface.reconstruction.reconstruct import measured
 from sameface.training.datasets import facetable
-from sameface.training.fit_shard import PRIORS, Options, _millimetres, look, measured
+from sameface.training.fit_shard import PRIORS, Options, look
 from table import SHARED
 
 TITLE, RESULT = "Labels at scale", Path("results/fit-set.json")
@@ -130,7 +132,7 @@ def compared(points: Points, seen: Measured, priors: Priors, owner: np.ndarray) 
         fallen = 1 - objective[1:] / objective[:-1]
         still = {f"rounds until it falls by less than {share:g}": first(fallen < share, 1) for share in NO_CHANGE}
         near = first(objective <= (1 + NEAR) * least, 0)
-        apart = [np.linalg.norm((one - best) @ _millimetres(), axis=1) for one in found["identity"]]
+        apart = [np.linalg.norm((one - best) @ millimetres(), axis=1) for one in found["identity"]]
         out[name] = {
             "objective per photo": [round(float(value) / len(owner), 3) for value in objective],
             "median distance from the best identity, mm": [round(float(np.median(one)), 3) for one in apart],

@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from sameface.morphable import default
 from sameface.photo.observe import points_of
 from sameface.photo.predictor import load
 from sameface.reconstruction import reconstruct
+from sameface.reconstruction.agreement import disagreeing
 from sameface.reconstruction.fit import Priors, fit
 from sameface.training.fit_shard import PRIORS
 from table import observed
@@ -29,13 +29,6 @@ FIT, POINTS = "of the fit", "of points alone, as labels are made"
 FITS = {FIT: Priors(), POINTS: PRIORS}
 
 
-class Seen:
-    """What `_consistent` needs of an observation."""
-
-    def __init__(self, quality: float, photo: int):
-        self.quality, self.photo = quality, str(photo)
-
-
 def main() -> None:
     points, data, rng = points_of(load("default")), observed("val", persons_only=True), np.random.default_rng(0)
     alone = {name: fit(points, data.measured, priors, shared=False) for name, priors in FITS.items()}
@@ -45,24 +38,21 @@ def main() -> None:
         person, stranger = rng.choice(people, 2, replace=False)
         mine = rng.choice(np.flatnonzero(data.person == person), 6, replace=False)
         cases.append((np.append(mine[:5], rng.choice(np.flatnonzero(data.person == stranger))), mine))
-    chosen = reconstruct.FARTHEST, reconstruct.APART
 
-    def kept(name: str, rows: np.ndarray) -> set[int]:
-        seen = [Seen(float(data.quality[k]), int(k)) for k in rows]
-        return set(reconstruct._consistent(seen, alone[name][rows], default())[0])  # type: ignore[arg-type]
+    def left_out(name: str, rows: np.ndarray, farthest: float, apart: float) -> list[int]:
+        return disagreeing(alone[name].identity[rows], data.quality[rows], farthest, apart)[0]
 
     table = []
-    for name, farthest, apart in [(POINTS, 4.0, 2.5), *((FIT, *pair) for pair in TRIED)]:
-        reconstruct.FARTHEST, reconstruct.APART = farthest, apart
-        mixed, pure = [kept(name, rows) for rows, _ in cases], [kept(name, mine) for _, mine in cases]
+    for name, *limits in [(POINTS, 4.0, 2.5), *((FIT, *pair) for pair in TRIED)]:
+        mixed, pure = ([left_out(name, case[k], *limits) for case in cases] for k in (0, 1))
         table.append({
-            "shapes": name, "mm": farthest, "× median": apart,
-            "strangers left out": sum(5 not in keep for keep in mixed) / SETS,
-            "own photos left out by mistake, with a stranger": sum(5 - len(keep - {5}) for keep in mixed) / (5 * SETS),
-            "own photos left out by mistake, without": sum(6 - len(keep) for keep in pure) / (6 * SETS),
+            "shapes": name, "mm": limits[0], "× median": limits[1],
+            "strangers left out": sum(5 in out for out in mixed) / SETS,
+            "own photos left out by mistake, with a stranger": sum(len({*out} - {5}) for out in mixed) / (5 * SETS),
+            "own photos left out by mistake, without": sum(map(len, pure)) / (6 * SETS),
         })  # fmt: skip
     out = {"command": "python " + " ".join(["studies/outliers.py", *sys.argv[1:]]), "split": "val", "sets": SETS,
-           "chosen": chosen, "table": table}  # fmt: skip
+           "chosen": (reconstruct.FARTHEST, reconstruct.APART), "table": table}  # fmt: skip
     RESULT.write_text(json.dumps(out, indent=1) + "\n")
     print(json.dumps(out, indent=1))
 

@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal, NoReturn
 import tyro
 
 from sameface.core.errors import SameFaceError
+from sameface.photo import MIN_SCORE
 
 Kind = Literal["obj", "ply", "glb", "npz", "overlay", "report", "views"]
 ALL_KINDS: tuple[Kind, ...] = ("obj", "ply", "glb", "npz", "overlay", "report", "views")
@@ -33,7 +34,7 @@ def reconstruct(
     iris: bool = False,
     ipd: float | None = None,
     write: tuple[Kind, ...] = ALL_KINDS,
-    min_score: float = 0.6,
+    min_score: float = MIN_SCORE,
     predictor: str = "default",
     smooth: float = 0.3,
     quiet: bool = False,
@@ -154,7 +155,7 @@ def verify(
     *,
     far: float = 0.1,
     predictor: str = "default",
-    min_score: float = 0.6,
+    min_score: float = MIN_SCORE,
     out: Path | None = None,
     quiet: bool = False,
 ) -> int:

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import tyro
 
+from sameface.photo import MIN_SCORE
+
 __all__ = ["bulk"]
 
 
@@ -16,7 +18,7 @@ def bulk(
     each: bool = False,
     workers: int | None = None,
     address: str | None = None,
-    min_score: float = 0.6,
+    min_score: float = MIN_SCORE,
     predictor: str = "default",
     shard: int = 256,
     seconds: float = 300.0,

@@ -26,6 +26,7 @@ from sameface.core.geometry import align
 from sameface.mesh.write import write_file
 from sameface.metrics.verification import mesh_distance
 from sameface.morphable import default
+from sameface.photo import MIN_SCORE
 from sameface.reconstruction.reconstruct import shape_distance
 from sameface.verification.calibration import FARS, limit, packaged, probability
 from sameface.verification.sides import Person, Side, read_side
@@ -102,7 +103,9 @@ class Verdict:
         return path
 
 
-def verify(a: Person, b: Person, *, far: float = 0.1, predictor: str = "default", min_score: float = 0.6) -> Verdict:
+def verify(
+    a: Person, b: Person, *, far: float = 0.1, predictor: str = "default", min_score: float = MIN_SCORE
+) -> Verdict:
     """Do A and B show one person? Each is photos (paths), a folder of them, a saved result, a mesh or a Reconstruction.
 
     `same` is True if at most about `far` of the pairs of different people are so near, False if at most about `far` of

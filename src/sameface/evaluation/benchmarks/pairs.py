@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from sameface.core.errors import AssetMissing, BadData
+from sameface.core.files import names_in
 from sameface.evaluation.benchmarks import _verification as verification
 from sameface.evaluation.case import Case, Published
 from sameface.mesh.write import write_file
@@ -97,7 +98,7 @@ def table_rows(table: Path) -> list[dict[str, Any]]:
     import pyarrow.parquet as parquet
 
     rows = []
-    for file in sorted(table.glob("*.parquet")):
+    for file in (table / name for name in names_in(table, ".parquet")):
         columns = ["person", "name", "source", "image", "embedding"]
         missing = {*columns, "split"} - set(parquet.read_schema(file).names)
         if missing:

@@ -25,6 +25,7 @@ from typing import Literal
 import numpy as np
 
 from sameface.core.errors import BadData
+from sameface.core.files import names_in
 from sameface.evaluation.benchmarks import _verification as verification
 from sameface.evaluation.case import Answer, Case, Published
 
@@ -106,7 +107,7 @@ def _frames(folder: Path, most: int) -> list[Path]:
             raise BadData(f"{photo} is not named like a frame of the owners' (1.123.jpg)")
         return int(digits)
 
-    photos = sorted(folder.glob("*.jpg"), key=number)
+    photos = sorted((folder / name for name in names_in(folder, ".jpg")), key=number)
     if not photos:
         raise BadData(f"{folder} has no frames (*.jpg), but the list of pairs needs this video")
     if not most or len(photos) <= most:
