@@ -21,7 +21,8 @@ from sameface.morphable import default
 from sameface.morphable.points import Points
 from sameface.photo.observe import points_of
 from sameface.photo.predictor import load
-from sameface.reconstruction.fit import Fit, Measured, fit, fit_cameras
+from sameface.reconstruction.cameras import fit_cameras
+from sameface.reconstruction.fit import Fit, fit
 from table import Observed, observed
 
 TITLE, RESULT = "The default network", Path("results/default-test.json")
@@ -43,12 +44,9 @@ def mean_face(points: Points, data: Observed) -> np.ndarray:
     """The mean face's points under the best camera for the labels."""
     out = []
     for part in batches(data):
-        measured = data.measured[part]
-        seen = Measured(
-            data.label[part], np.ones_like(measured.sigma), measured.identity, measured.expression, measured.camera
-        )
+        seen, label = data.measured[part], data.label[part]
         mean = np.broadcast_to(points.mean, (len(part), *points.mean.shape))
-        out.append(fit_cameras(mean, seen, rounds=30).project(mean))
+        out.append(fit_cameras(mean, label, np.ones_like(seen.sigma), seen.camera, rounds=30).project(mean))
     return np.concatenate(out)
 
 

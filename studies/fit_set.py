@@ -24,7 +24,8 @@ from sameface.morphable.points import Points
 from sameface.photo.observe import points_of
 from sameface.photo.predictor import load
 from sameface.reconstruction.agreement import millimetres
-from sameface.reconstruction.fit import Measured, Priors, _boxed, _descend, _per_owner, _State, fit_cameras
+from sameface.reconstruction.cameras import fit_cameras
+from sameface.reconstruction.fit import Measured, Priors, _boxed, _descend, _per_owner, _State
 from sameface.reconstruction.reconstruct import measured
 from sameface.training.datasets import facetable
 from sameface.training.fit_shard import PRIORS, Options, look
@@ -44,8 +45,8 @@ class Ours(_State):
     """The rounds of `sameface.reconstruction.fit`."""
 
     def round(self) -> None:
-        self.step_expression()
         self.step_identity()
+        self.step_expression()
 
 
 class Alternating(_State):
@@ -54,52 +55,53 @@ class Alternating(_State):
     def __init__(self, model: Points, seen: Measured, priors: Priors, owner: np.ndarray):
         super().__init__(model, seen, priors, owner)
         self.identity, self.expression = np.zeros_like(self.identity), np.zeros_like(self.expression)
-        self.camera = fit_cameras(self.points(), seen, huber=priors.huber)
+        self.look()
+        self.only_cameras(10)
 
     def round(self) -> None:
-        self.camera = fit_cameras(
-            self.points(), replace(self.measured, camera=self.camera), rounds=4, huber=self.priors.huber
-        )
+        self.only_cameras(4)
         self.only_expression()
         self.only_identity()
 
-    def normal(self, columns: slice) -> tuple[np.ndarray, ...]:
-        """Hessian and gradient in some columns of the Jacobian."""
+    def only_cameras(self, rounds: int) -> None:
+        seen, huber = self.measured, self.priors.huber
+        self.camera = fit_cameras(self.shape, seen.landmarks, seen.sigma, self.camera, rounds=rounds, huber=huber)
+        self.look()
+
+    def of_the_face(self, columns: slice) -> tuple[np.ndarray, ...]:
+        """Hessian and gradient in some coefficients of the face."""
 
         def reduced(part: slice) -> tuple[np.ndarray, ...]:
-            residual, jacobian = self.linearised(part)
-            chosen = jacobian[..., columns].swapaxes(1, 2)
-            return chosen @ chosen.swapaxes(1, 2), (chosen @ residual)[..., 0]
+            normal = self.normal(part, columns)
+            return normal[:, 6:-1, 6:-1], normal[:, 6:-1, -1]
 
         return self.by_parts(reduced)
 
     def only_expression(self) -> None:
         count, pull, start = self.expression.shape[1], self.priors.expression, self.expression
-        hessian, gradient = self.normal(slice(6, 6 + count))
+        hessian, gradient = self.of_the_face(slice(count))
         gradient = gradient + pull * (self.measured.expression - start)
         delta = _boxed(hessian + pull * np.eye(count), gradient, start) - start
 
         def at(step: np.ndarray) -> np.ndarray:
             self.expression = start + step[:, None] * delta
-            return self.objective_per_photo()
+            return self.look()
 
-        _descend(at, self.objective_per_photo())
+        _descend(at, self.cost)
 
     def only_identity(self) -> None:
-        hessian, gradient = self.normal(slice(6 + self.expression.shape[1], None))
+        hessian, gradient = self.of_the_face(slice(self.expression.shape[1], None))
         ridge, start = self.ridge[:, None], self.identity
         total = _per_owner(hessian, self.owner) + ridge[:, :, None] * np.eye(start.shape[1])
         slope = _per_owner(gradient, self.owner) - ridge * start
         delta = np.linalg.solve(total, slope[..., None])[..., 0]
 
-        def cost() -> np.ndarray:
-            return _per_owner(self.objective_per_photo(), self.owner) + self.prior(self.identity)
-
         def at(step: np.ndarray) -> np.ndarray:
             self.identity = start + step[:, None] * delta
-            return cost()
+            self.look()
+            return self.per_person()
 
-        _descend(at, cost())
+        _descend(at, self.per_person())
 
 
 def run(state: _State, rounds: int) -> dict[str, list]:

@@ -91,7 +91,12 @@ def test_points_lie_inside_the_image_or_are_absent(dataset, items):
 
 
 def test_points_have_their_shapes(items):
-    shapes = {"landmarks68": (68, 2), "landmarks21": (21, 2), "landmarks68_projected": (68, 2), "landmarks68_3d": (68, 3)}
+    shapes = {
+        "landmarks68": (68, 2),
+        "landmarks21": (21, 2),
+        "landmarks68_projected": (68, 2),
+        "landmarks68_3d": (68, 3),
+    }
     shapes |= {"landmarks66_3d": (66, 3), "params240": (240,), "rotation": (3, 3), "person": ()}
     for item in items:
         for key in set(shapes) & set(item):

@@ -35,8 +35,7 @@ from sameface.morphable.points import points68
 from sameface.photo import detect
 from sameface.photo.observe import points_of
 from sameface.photo.predictor import load as load_network
-from sameface.reconstruction.fit import Measured as Seen
-from sameface.reconstruction.fit import fit_cameras
+from sameface.reconstruction.cameras import fit_cameras
 from sameface.reconstruction.reconstruct import join
 
 __all__ = ["ANSWERS", "Measured", "System", "answer", "load"]
@@ -49,9 +48,10 @@ ANSWERS = tuple(field.name for field in fields(Answer))
 NAMES = ("default", "mean")
 """what is no path"""
 CODE = (
-    "photo/observe", "reconstruction/agreement", "reconstruction/fit", "reconstruction/reconstruct", "photo/detect",
-    "photo/predictor", "photo/image", "photo/decode", "photo/views", "core/camera", "core/geometry",
-    "evaluation/systems", "evaluation/case_photos", "evaluation/networks", "morphable/points",
+    "photo/observe", "reconstruction/agreement", "reconstruction/cameras", "reconstruction/fit",
+    "reconstruction/reconstruct", "photo/detect", "photo/predictor", "photo/image", "photo/decode", "photo/views",
+    "core/camera", "core/geometry", "evaluation/systems", "evaluation/case_photos", "evaluation/networks",
+    "morphable/points",
 )  # fmt: skip
 """modules whose text decides what a system measures"""
 
@@ -147,7 +147,7 @@ def _mean(case: Case) -> Measured:
         size=seen[0].size,
     )
     landmarks, sigma = (np.stack([getattr(one, name) for one in seen]) for name in ("landmarks", "sigma"))
-    camera = fit_cameras(points(nobody, still), Seen(landmarks, sigma, nobody, still, rough))
+    camera = fit_cameras(points(nobody, still), landmarks, sigma, rough)
     cameras = [camera[k] for k in range(n)]
     return {"identity": nobody[0], "expression": still, **_cameras(cameras), "left_out": text_of(problems)}
 

@@ -18,7 +18,8 @@ from sameface.photo.image import Source
 from sameface.photo.observe import observe, points_of
 from sameface.photo.predictor import Predictor, load, networks_name
 from sameface.reconstruction.agreement import disagreeing, reason
-from sameface.reconstruction.fit import Fit, Measured, Priors, fit, perspective_from_weak
+from sameface.reconstruction.cameras import perspective_from_weak
+from sameface.reconstruction.fit import Fit, Measured, Priors, fit
 from sameface.reconstruction.result import Reconstruction, View
 
 __all__ = [
