@@ -13,7 +13,7 @@ from sameface.core import plugins
 from sameface.core.errors import BadData, NoFaceFound, SameFaceError
 from sameface.evaluation import evaluate as module
 from sameface.evaluation import systems
-from sameface.evaluation.case import Answer, Case
+from sameface.evaluation.case import Answer, Case, CaseFailed
 from sameface.evaluation.evaluate import evaluate
 
 BENCHMARK = '''
@@ -62,7 +62,7 @@ SETS = '''
 """All photos of a folder at once, compared by codes only."""
 from dataclasses import dataclass
 import numpy as np
-from sameface.evaluation.case import Answer, Case
+from sameface.evaluation.case import Answer, Case, CaseFailed
 
 @dataclass(frozen=True)
 class Options: ...
@@ -232,6 +232,14 @@ def test_whatever_goes_wrong_with_a_case_is_its_row(root, noses, monkeypatch):
     module._ready.cache_clear()
     monkeypatch.setattr(systems, "_pipeline", lambda *_: 1 / 0)
     assert [one.kind for one in evaluate(noses, root).failures] == ["ZeroDivisionError"] * 4
+
+
+def test_a_summary_that_names_a_case_without_a_row_is_a_mistake_of_the_benchmark(root, noses, tmp_path):
+    file = tmp_path / "wrong.py"
+    wrong = "from sameface.evaluation.case import CaseFailed\n    raise CaseFailed('ben2', 'again')\n    assert"
+    file.write_text(BENCHMARK.replace("assert", wrong, 1))
+    with pytest.raises(CaseFailed, match="again"):
+        evaluate(str(file), root)
 
 
 def test_photos_left_out_of_a_case_are_said_and_pairs_have_a_curve(root, tmp_path):

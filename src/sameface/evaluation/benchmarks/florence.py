@@ -35,7 +35,7 @@ from sameface.evaluation.benchmarks._scans import (
     sample_face,
     truth_from,
 )
-from sameface.evaluation.case import Answer, Case, Published
+from sameface.evaluation.case import Answer, Case, CaseFailed, Published
 from sameface.mesh.read import Mesh
 from sameface.mesh.write import write_obj
 from sameface.metrics.alignment import Surface
@@ -162,6 +162,13 @@ def _genova(case: Case, answer: Answer, options: Options, scale: float | None) -
     )
 
 
+def _genova_of_all(case: Case, answer: Answer, options: Options, scale: float) -> float:
+    try:
+        return _genova(case, answer, options, scale)[0]
+    except ValueError as error:  # with its own scale it went well, with that of all it does not
+        raise CaseFailed(case.name, str(error)) from error
+
+
 def summary(
     cases: list[Case], answers: list[Answer | None], rows: list[dict[str, float] | None], options: Options
 ) -> dict[str, float]:
@@ -175,7 +182,7 @@ def summary(
     table = {}
     if options.protocol == "genova":
         table["scale"] = float(np.mean([row["scale"] for _, _, row in done]))
-        errors = [_genova(case, answer, options, table["scale"])[0] for case, answer, _ in done]
+        errors = [_genova_of_all(case, answer, options, table["scale"]) for case, answer, _ in done]
     settings = np.array([case.truth["setting"] for case, _, _ in done])
     for setting in SETTINGS:
         if (settings == setting).any():
