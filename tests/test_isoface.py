@@ -376,7 +376,7 @@ def test_where_the_points_lie_is_mirror_symmetric_and_near_the_model(method):
     assert np.linalg.norm(where["aflw21_offsets"], axis=1).max() < 5
     ibug = method.model.landmarks(method.model.mean)
     for point, same in {6: 36, 8: 39, 9: 42, 11: 45, 14: 30, 17: 48, 19: 54, 20: 8}.items():
-        assert np.linalg.norm(placed[point] - ibug[same]) < 8, point
+        assert np.linalg.norm(placed[point] - ibug[same]) < 10, point
 
 
 def test_hand_placed_points_are_means_of_dense_points_near_them(method):

@@ -182,11 +182,12 @@ class _State:
         camera, residual, basis = self.camera[part], self.residual[part], self.model.both[..., columns]
         root = np.sqrt(huber_weights(residual, self.measured.sigma[part], self.priors.huber))[..., None]
         by_camera, by_point = camera_jacobian(camera, self.shape[part])
-        jacobian = np.empty((*by_point.shape[:3], 6 + basis.shape[2] + 1))
+        (n, landmarks), width = by_camera.shape[:2], basis.shape[-1]
+        jacobian = np.empty((n, landmarks, 2, 6 + width + 1))
         jacobian[..., :6] = root[..., None] * by_camera
         np.matmul(root[..., None] * (by_point @ camera.rotation[:, None]), basis, out=jacobian[..., 6:-1])
         jacobian[..., -1] = root * residual
-        jacobian = jacobian.reshape(len(residual), -1, jacobian.shape[3])
+        jacobian = jacobian.reshape(n, 2 * landmarks, 6 + width + 1)
         return jacobian.swapaxes(1, 2) @ jacobian
 
     def by_parts(self, reduced: Callable[[slice], tuple[np.ndarray, ...]]) -> tuple[np.ndarray, ...]:

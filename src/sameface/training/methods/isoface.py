@@ -194,7 +194,7 @@ class Method(nn.Module):
         target = torch.where(has[..., None], target, near)
         total = torch.linalg.vector_norm(self.project("aflw", output) - target + 1e-9, dim=-1)
         # a point that nothing around it can stand for (the lobes of the ears) has no row in W
-        stands = has & (self.aflw_from_dense.sum(1) > 0.5)
+        stands = has & (self.aflw_from_dense.sum(1) > 0.5)  # pyright: ignore[reportCallIssue]
         direct = torch.linalg.vector_norm(free - target + 1e-9, dim=-1)
         return 100 * ((has * total).sum() + (stands * direct).sum()) / has.numel()
 
@@ -203,11 +203,8 @@ class Method(nn.Module):
         none. (A blink that a network never says has no slope to learn from, but in its cross entropy.)"""
         known, told = batch["blendshapes"].isfinite(), torch.nan_to_num(batch["blendshapes"])
         said = output["expression"]
-        apart = torch.where(
-            self.lids,  # pyright: ignore[reportArgumentType]
-            LID_WEIGHT * nn.functional.binary_cross_entropy(said.clamp(1e-5, 1 - 1e-5), told, reduction="none"),
-            (said - told).abs(),
-        )
+        entropy = nn.functional.binary_cross_entropy(said.clamp(1e-5, 1 - 1e-5), told, reduction="none")
+        apart = torch.where(self.lids, LID_WEIGHT * entropy, (said - told).abs())  # pyright: ignore
         return torch.where(known, apart, 0.1 * said).mean()
 
     def optimizer(self) -> torch.optim.Optimizer:
