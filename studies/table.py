@@ -1,6 +1,6 @@
-"""The face table seen through the whole pipeline (detector, crop, network), kept in a cache file between tools.
+"""The face table seen through the whole pipeline (detector, crop, network), kept in a cache file between studies.
 
-Not a tool of its own: `observed(split)` is what the measuring tools beside it share.
+Not a study of its own: `observed(split)` is what several share.
 """
 
 import os

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import tyro
 
+from sameface.cli.exits import exit_code
 from sameface.photo import MIN_SCORE
 
 __all__ = ["bulk"]
@@ -58,4 +59,4 @@ def bulk(
             print(f"  not used, {error}: {count}")
         if told["disagreement_mm"]:
             print(f"  the photos of a person agree within {told['disagreement_mm']['50']:.1f} mm (median)")
-    return 1 if not told["photos_used"] else 3 if told["errors"] else 0
+    return exit_code(bool(told["photos_used"]), not told["errors"])
