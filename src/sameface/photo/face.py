@@ -52,5 +52,3 @@ class Observation(Record):
     """the part of the photo around the face, for overlays and textures"""
     to_picture: Float[np.ndarray, "2 3"]
     """photo px → picture px"""
-    faults: tuple[str, ...] = ()
-    """what the network says spoils the picture of the face: dark, blurred, hidden"""

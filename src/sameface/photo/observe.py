@@ -3,10 +3,8 @@
 A second network may say the identity; it sees the face as SphereFace aligns it.
 """
 
-from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -28,7 +26,7 @@ from sameface.photo.predictor import (
     five_of_68,
 )
 
-__all__ = ["observe", "picture_around", "points_of", "quality_of"]
+__all__ = ["observe", "picture_around", "points_of"]
 
 SMALLEST_FACE = 20.0
 """px; smaller faces carry too little to measure"""
@@ -36,11 +34,6 @@ LAPLACE_TO_SIGMA = np.sqrt(3.0)
 """per axis σ of a 2D isotropic Laplace error with scale b: E r² = 6 b²"""
 QUALITY_HALVES_AT = 0.02
 """expected landmark error (crop sides) at which a photo's quality is one half"""
-FAULT_TAKES = 0.75
-"""part of the quality that a fault takes which the network is sure of: in dark, blurred or half hidden pictures the
-shape moves by half a millimetre to one (results/points.json), and the points that can be seen do not tell"""
-FAULTY = 0.5
-"""a fault this probable is said in a note"""
 PICTURE_CONTEXT, PICTURE_SIDE = 1.7, 900
 AT_ONCE = 16
 """faces that go through the network at a time, so that a crowd does not fill the memory"""
@@ -134,12 +127,6 @@ def _five(said: dict[str, np.ndarray], affines: np.ndarray, predictor: Predictor
     return np.stack([five_of_68(one) for one in _in_photo({"landmarks": flat}, affines, predictor)])
 
 
-def quality_of(error: Any, faults: Sequence[Any]) -> Any:
-    """0 to 1, from the median expected error of a face's points (crop sides) and how probable each fault is."""
-    worst = np.max([np.zeros_like(error), *faults], axis=0)
-    return (1 - FAULT_TAKES * worst) / (1 + (error / QUALITY_HALVES_AT) ** 2)
-
-
 def _inverse(affine: Float[np.ndarray, "2 3"]) -> Float[np.ndarray, "2 3"]:
     linear = np.linalg.inv(affine[:, :2])
     return np.concatenate([linear, -linear @ affine[:, 2:]], axis=1)
@@ -165,7 +152,6 @@ def _observation(
         size=(size, size),
     ).warped(back, photo.size)
     error = said["landmark_error"].astype(np.float64)
-    faults = dict(zip(predictor.description.get("faults", ()), said.get("faults", ()), strict=True))
     picture, to_picture = picture_around(photo.pixels, landmarks)
     return Observation(
         photo=photo.name,
@@ -178,10 +164,9 @@ def _observation(
         identity=said["identity"].astype(np.float64),
         expression=said["expression"].astype(np.float64),
         camera=camera,
-        quality=float(quality_of(np.median(error), list(faults.values()))),
+        quality=float(1 / (1 + (np.median(error) / QUALITY_HALVES_AT) ** 2)),
         picture=picture,
         to_picture=to_picture,
-        faults=tuple(name for name, probability in faults.items() if probability > FAULTY),
     )
 
 
