@@ -19,7 +19,7 @@ from sameface.core.geometry import apply_affine, euler_from_rotation
 from sameface.morphable import default
 from sameface.morphable.points import Points
 from sameface.photo import image
-from sameface.photo.observe import LAPLACE_TO_SIGMA, points_of, quality_of
+from sameface.photo.observe import LAPLACE_TO_SIGMA, QUALITY_HALVES_AT, points_of
 from sameface.photo.predictor import FIVE, Predictor, affine_from_landmarks, load
 from sameface.reconstruction.fit import Measured, Priors, fit
 from sameface.training.datasets import pointlabels
@@ -73,7 +73,7 @@ def looked(network: Predictor, pictures: list[np.ndarray], around: np.ndarray) -
     return Seen(
         Measured(around, sigma, s["identity"], s["expression"], camera),
         np.degrees(euler_from_rotation(rotation)[1]),
-        quality_of(error, list(s["faults"].T) if "faults" in s else []),
+        1 / (1 + (error / QUALITY_HALVES_AT) ** 2),
     )
 
 

@@ -17,7 +17,7 @@ from sameface.photo.detect import Faces, detect
 from sameface.photo.face import Photo
 from sameface.photo.image import crop as crop_of
 from sameface.photo.image import read
-from sameface.photo.observe import FAULT_TAKES, QUALITY_HALVES_AT, observe, quality_of
+from sameface.photo.observe import observe
 from sameface.photo.predictor import SPHEREFACE_FIVE, five_of_68, load
 from sameface.reconstruction.reconstruct import join
 
@@ -237,11 +237,3 @@ def test_a_real_photo_in_colour_and_small_is_seen():
     with Image.open(GRACE) as image:
         small = np.asarray(image.resize((image.width // 3, image.height // 3)))
     assert len(seen(small)) == 1
-
-
-def test_quality_falls_with_the_expected_error_and_with_the_worst_fault():
-    assert quality_of(0.0, []) == 1
-    assert quality_of(QUALITY_HALVES_AT, []) == pytest.approx(0.5)
-    assert quality_of(QUALITY_HALVES_AT, [0.2, 1.0]) == pytest.approx(0.5 * (1 - FAULT_TAKES))
-    several = quality_of(np.array([0.0, QUALITY_HALVES_AT]), [np.array([0.0, 1.0]), np.array([0.0, 0.0])])
-    np.testing.assert_allclose(several, [1, 0.5 * (1 - FAULT_TAKES)])

@@ -360,10 +360,6 @@ def _notes(views: Sequence[View]) -> list[str]:
         notes.append("one photo: depth is a guess by the statistics of faces; add photos from other angles")
     if len(views) == 2 and max(v.disagreement for v in views) > FARTHEST / 2:
         notes.append("the two photos disagree strongly; are they the same person?")
-    for seen in (v.seen for v in views if v.seen.faults):
-        notes.append(
-            f"{seen.photo}: the face is {' and '.join(seen.faults)}, so its shape is uncertain by a millimetre"
-        )
     if max(v.seen.quality for v in views) < LEAST_QUALITY:
         notes.append("every photo is poor (small, blurred or hidden face); expect little more than an average face")
     return notes
