@@ -141,8 +141,8 @@ def section(r: dict[str, Any]) -> list[Any]:
     return [
         f"Landmark error on the test split of the face table ({r['photos']} photos through detector and network, "
         f"{r['faces not found']} faces not found), percent of √(box area), by |yaw| in degrees. The labels are "
-        "an older MediaPipe's, themselves good to 1-2 % where a face is seen and wrong where it is turned away; the network has "
-        "learned from a newer one and, for turned heads, from hands, so it is not nearest to them.",
+        "an older MediaPipe's, themselves good to 1-2 % where a face is seen and wrong where it is turned away; the "
+        "network has learned from a newer one and, for turned heads, from hands, so it is not nearest to them.",
         (["dense points, mean %", *bins], [*rows, counts]),
         "Against hand-placed points (Helen, AFW, LFPW; test split; jaw on the outline):",
         (["68 points, mean %", "all 68", "51 inner", "photos"], rows68),
