@@ -244,7 +244,7 @@ def test_smoothing_takes_noise_away_and_nothing_else(still_noisy, smooth):
     before, after = (np.stack(euler_from_rotation(one.camera.rotation), 1) for one in (still_noisy, smooth))
     assert jitter(after[:, :2]) < 0.4 * jitter(before[:, :2])  # pitch and yaw do not change in truth
     assert jitter(smooth.expression) < 0.4 * jitter(still_noisy.expression)
-    assert jitter(after[:, 2] - roll) < 0.5 * jitter(before[:, 2] - roll)
+    assert jitter(after[:, 2] - roll) < 0.6 * jitter(before[:, 2] - roll)  # the rest follows the true roll, not noise
     assert np.nanmedian(smooth.error) < 1.3 * np.nanmedian(still_noisy.error)
     np.testing.assert_array_equal(smooth.person.identity, still_noisy.person.identity)
 
