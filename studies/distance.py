@@ -24,9 +24,8 @@ from sameface.core.geometry import align, euler_from_rotation, rotation_from_axi
 from sameface.morphable import default
 from sameface.photo.observe import points_of
 from sameface.photo.predictor import load
-from sameface.reconstruction.cameras import perspective_from_weak
+from sameface.reconstruction.cameras import USUAL_DISTANCE, perspective_from_weak
 from sameface.reconstruction.fit import Measured, Priors, fit
-from sameface.reconstruction.reconstruct import USUAL_DISTANCE
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "../tools"))
 from table import observed

@@ -7,8 +7,13 @@ from jaxtyping import Bool, Float
 
 from sameface.core.camera import Camera, Perspective, WeakPerspective, onto_axis
 from sameface.core.geometry import rotation_from_axis_angle
+from sameface.photo.lens import DIAGONAL_35MM
 
-__all__ = ["camera_jacobian", "fit_cameras", "huber_weights", "moved", "perspective_from_weak", "ridged"]
+__all__ = ["fit_cameras", "in_perspective", "perspective_from_weak"]
+
+USUAL_DISTANCE, WIDEST = 1000.0, 26.0
+"""model mm from lens to face, the median of what is expected where the focal length is unknown; and the 35 mm
+equivalent (mm) of the widest lens that is: a phone's. Small faces, which would ask for a wider one, are farther away"""
 
 
 def fit_cameras(
@@ -53,6 +58,20 @@ def perspective_from_weak(
         center=center,
         size=camera.size,
     )
+
+
+def in_perspective(
+    weak: WeakPerspective, size: Float[np.ndarray, "N 2"], focal: Float[np.ndarray, " N"]
+) -> tuple[Perspective, Float[np.ndarray, " N"]]:
+    """Cameras to start a fit with, and what is expected of the distance (mm) of photos whose focal length (px) is NaN.
+
+    The principal point is the middle of the photo of (width, height) = `size`. USUAL_DISTANCE is expected, or farther,
+    where only a lens wider than WIDEST could see so small a face. The distance is NaN where the focal length is known.
+    """
+    expected = np.maximum(USUAL_DISTANCE, WIDEST / DIAGONAL_35MM * np.hypot(size[:, 0], size[:, 1]) / weak.scale)
+    known = np.isfinite(focal)
+    camera = perspective_from_weak(weak, np.where(known, focal, expected * weak.scale), size / 2)
+    return camera, np.where(known, np.nan, expected)
 
 
 def camera_jacobian(

@@ -15,11 +15,11 @@ from sameface.morphable.points import Points
 from sameface.photo import image
 from sameface.photo.face import Observation, Photo
 from sameface.photo.image import Source
-from sameface.photo.lens import DIAGONAL_35MM, focal_in_px
+from sameface.photo.lens import focal_in_px
 from sameface.photo.observe import observe, points_of
 from sameface.photo.predictor import Predictor, load, networks_name
 from sameface.photo.turned import observe_turned
-from sameface.reconstruction.cameras import perspective_from_weak
+from sameface.reconstruction.cameras import in_perspective
 from sameface.reconstruction.fit import Fit, Measured, Priors, fit
 from sameface.reconstruction.result import Reconstruction, View
 
@@ -52,9 +52,6 @@ LEAST_SCORE = 0.05
 NEAREST, NEAR = 180.0, 400.0
 """model mm from lens to face; a focal length that means less is not believed (the photo is a crop of another), or
 noted: few photos are taken from so near"""
-USUAL_DISTANCE, WIDEST = 1000.0, 26.0
-"""model mm from lens to face, the median of what is expected where the focal length is unknown; and the 35 mm
-equivalent (mm) of the widest lens that is: a phone's. Small faces, which would ask for a wider one, are farther away"""
 
 
 @dataclass(frozen=True)
@@ -202,28 +199,23 @@ def check_options(
 
 
 def measured(seen: Sequence[Observation]) -> Measured:
-    """Observations as the data of a fit; no point is believed four times as much as the median one of its photo.
-
-    Cameras are in perspective, their principal point the middle of the photo. Without a focal length the distance is
-    an unknown; USUAL_DISTANCE is expected, or farther, where only a lens wider than WIDEST could see so small a face.
-    """
+    """Observations as the data of a fit; no point is believed four times as much as the median one of its photo."""
     sigma = np.stack([o.sigma for o in seen])
-    size = np.array([o.size for o in seen], np.float64)
     weak = WeakPerspective(
         rotation=np.stack([o.camera.rotation for o in seen]),
         translation=np.stack([o.camera.translation for o in seen]),
         scale=np.array([float(o.camera.scale) for o in seen]),
         size=seen[0].camera.size,
     )
-    distance = np.maximum(USUAL_DISTANCE, WIDEST / DIAGONAL_35MM * np.hypot(*size.T) / weak.scale)
-    focal = np.array([o.focal or d * s for o, d, s in zip(seen, distance, weak.scale, strict=True)])
+    focal = np.array([np.nan if o.focal is None else o.focal for o in seen])
+    camera, distance = in_perspective(weak, np.array([o.size for o in seen], np.float64), focal)
     return Measured(
         landmarks=np.stack([o.landmarks for o in seen]),
         sigma=np.maximum(sigma, 0.25 * np.median(sigma, axis=1, keepdims=True)),
         identity=np.stack([o.identity for o in seen]),
         expression=np.stack([o.expression for o in seen]),
-        camera=perspective_from_weak(weak, focal, size / 2),
-        distance=np.where([o.focal is None for o in seen], distance, np.nan),
+        camera=camera,
+        distance=distance,
     )
 
 
@@ -299,6 +291,8 @@ def _consistent(
 ) -> tuple[list[int], list[tuple[str, str, str]]]:
     """Leave out, worst first, photos whose own shape is far from the others' mean shape (three photos or more)."""
     keep, dropped = list(range(len(seen))), []
+    if len(keep) < 3:
+        return keep, dropped
     region = model.regions["face"]
     basis = model.identity_basis[region].reshape(-1, model.n_identity)
 
@@ -325,7 +319,7 @@ def _view(seen: Observation, joint: Fit, alone: Fit, k: int, model: MorphableMod
     assert isinstance(camera, Perspective)
     vertices = model.vertices(joint.identity[k], joint.expression[k])
     region = model.regions["face"]
-    apart = model.vertices(alone.identity[k])[region] - model.vertices(joint.identity[k])[region]
+    apart = (model.vertices(alone.identity[k] - joint.identity[k]) - model.mean)[region]
     return View(
         seen=seen,
         camera=camera,
