@@ -10,8 +10,6 @@ prior and with ours; the true focal length; the mean face. Error: mm RMS over th
 """
 
 import json
-import os
-import sys
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -27,7 +25,6 @@ from sameface.photo.predictor import load
 from sameface.reconstruction.cameras import USUAL_DISTANCE, perspective_from_weak
 from sameface.reconstruction.fit import Measured, Priors, fit
 
-sys.path.insert(0, os.path.join(os.path.dirname(__file__), "../tools"))
 from table import observed
 
 TITLE, RESULT = "Distance of the face", Path("results/distance.json")

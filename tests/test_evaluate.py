@@ -13,7 +13,7 @@ from sameface.core import plugins
 from sameface.core.errors import BadData, NoFaceFound, SameFaceError
 from sameface.evaluation import evaluate as module
 from sameface.evaluation import systems
-from sameface.evaluation.case import Answer, Case
+from sameface.evaluation.case import Answer, Case, CaseFailed
 from sameface.evaluation.evaluate import evaluate
 
 BENCHMARK = '''
@@ -62,7 +62,7 @@ SETS = '''
 """All photos of a folder at once, compared by codes only."""
 from dataclasses import dataclass
 import numpy as np
-from sameface.evaluation.case import Answer, Case
+from sameface.evaluation.case import Answer, Case, CaseFailed
 
 @dataclass(frozen=True)
 class Options: ...
@@ -234,6 +234,14 @@ def test_whatever_goes_wrong_with_a_case_is_its_row(root, noses, monkeypatch):
     assert [one.kind for one in evaluate(noses, root).failures] == ["ZeroDivisionError"] * 4
 
 
+def test_a_summary_that_names_a_case_without_a_row_is_a_mistake_of_the_benchmark(root, noses, tmp_path):
+    file = tmp_path / "wrong.py"
+    wrong = "from sameface.evaluation.case import CaseFailed\n    raise CaseFailed('ben2', 'again')\n    assert"
+    file.write_text(BENCHMARK.replace("assert", wrong, 1))
+    with pytest.raises(CaseFailed, match="again"):
+        evaluate(str(file), root)
+
+
 def test_photos_left_out_of_a_case_are_said_and_pairs_have_a_curve(root, tmp_path):
     file = tmp_path / "sets.py"
     file.write_text(SETS)
@@ -315,3 +323,13 @@ def test_the_benchmark_in_the_documentation_works(tmp_path):
     with pytest.raises(BadData, match=r"has no photos"):
         plugin.cases(tmp_path, plugin.Options())
     assert [one.kind for one in evaluate(str(tmp_path / "noses.py"), tmp_path / "data").failures] == ["NoFaceFound"] * 2
+
+
+def test_folders_called_like_a_benchmark_or_a_system_are_not_taken_for_them(tmp_path, monkeypatch):
+    for name in ("lfw", "mean"):
+        (tmp_path / name).mkdir()
+    plugins.load("benchmarks", "lfw").sample(tmp_path / "lfw")
+    monkeypatch.chdir(tmp_path)
+    report = evaluate("lfw", Path("lfw"), model="mean", limit=2)
+    assert (report.benchmark, report.model) == ("lfw", "mean")
+    assert [failure.kind for failure in report.failures] == ["NoFaceFound"] * 2  # the sample's photos are noise

@@ -8,7 +8,7 @@ import pytest
 from sameface.core.errors import BadData
 from sameface.evaluation.benchmarks import florence
 from sameface.evaluation.benchmarks.florence import Options
-from sameface.evaluation.case import Answer
+from sameface.evaluation.case import Answer, CaseFailed
 
 ONE = "Indoor-Cooperative"
 
@@ -53,6 +53,25 @@ def test_genova_has_one_scale_for_all_people(root):
     table = florence.summary(cases, sized, rows, options)
     assert table["scale"] == pytest.approx((1 / 0.9 + 1 / 1.1) / 2, rel=1e-3)
     assert table["mm"] > 0.1
+
+
+def test_a_person_whom_the_scale_of_all_does_not_fit_is_named(root, monkeypatch):
+    options = Options(protocol="genova", setting=ONE)
+    cases = florence.cases(root, options)
+    truths = [florence.truth(case, options) for case in cases]
+    rows = [florence.score(case, answer, options) for case, answer in zip(cases, truths, strict=True)]
+    right = florence.micc_genova
+
+    def picky(scan, *meshes, scale, **options):
+        if len(scan) == len(truths[1].neutral) and (scan == truths[1].neutral).all() and scale is not None:
+            raise ValueError("ICP did not converge")
+        return right(scan, *meshes, scale=scale, **options)
+
+    monkeypatch.setattr(florence, "micc_genova", picky)
+    with pytest.raises(CaseFailed, match="ICP did not converge") as caught:
+        florence.summary(cases, truths, rows, options)
+    assert caught.value.case == cases[1].name
+    assert florence.summary(cases, truths, [rows[0], None], options)["mm"] < 1e-3
 
 
 def test_ganfit_takes_the_better_of_two_scans(root):

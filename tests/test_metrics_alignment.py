@@ -1,5 +1,7 @@
 """Closest points and fits: against trimesh and SciPy, by laws, and where each refuses."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import trimesh
@@ -182,7 +184,7 @@ def test_icp_refuses_what_it_cannot_do(surface):
     with pytest.raises(ValueError, match="the points lie on one line"):
         icp(VERTICES[:1].repeat(5, 0), surface)
     dot = Surface(np.array([[0.0, 0, 0], [1e-6, 0, 0], [0, 1e-6, 0]]), np.array([[0, 1, 2]]))
-    with pytest.raises(ValueError, match=r"ICP cannot go on: scale 1 became .*; give a closer start"):
+    with pytest.raises(ValueError, match=r"ICP left the size that the landmarks give \(scale 1 became .*e-"):
         icp(VERTICES, dot, scale=True, moves="points", residual="point")
 
 
@@ -248,19 +250,31 @@ def test_the_fits_jacobian_is_the_derivative_of_its_residuals(surface, seed, sca
     assert bad.mean() < 0.2  # where the nearest point jumps to another triangle there is no derivative
 
 
-def test_the_barrier_pushes_a_negative_scale_back(surface):
-    problem = alignment._ScanToMesh(VERTICES[:5], surface, Similarity(), VERTICES.mean(0), True)
-    at = np.array([0.0] * 6 + [-0.5])
-    assert problem.residuals(at)[-1] == 100
-    assert problem.jacobian(at)[-1].tolist() == [0, 0, 0, 0, 0, 0, -200]
+def test_a_mesh_that_does_not_fit_does_not_grow_without_end():
+    """A flat square of 100 mm under a bowl: the larger it is, the better it fits, and it need not be nearer."""
+    corners = 50 * np.array([[-1.0, -1, 0], [1, -1, 0], [1, 1, 0], [-1, 1, 0]])
+    points = VERTICES[np.linalg.norm(VERTICES[:, :2], axis=1) < 70]
+    start = Similarity(2.0, np.eye(3), points.mean(0))
+    with pytest.raises(ValueError, match=r"left the size .* \(scale 2 became 3; at most 1.5 times"):
+        fit_mesh(points, Surface(corners / 2, np.array([[0, 1, 2], [0, 2, 3]])), start=start)
 
 
-def test_the_fit_refuses_points_on_a_line_and_a_scale_that_collapses(surface):
+@pytest.mark.parametrize("true", [1.45, 1.55, 1 / 1.45, 1 / 1.55])
+def test_landmarks_may_be_wrong_by_half_and_no_more(surface, true):
+    """The bound by hand: the bowl itself, `true` times as large as its start says."""
+    points = true * VERTICES[np.linalg.norm(VERTICES[:, :2], axis=1) < 40]
+    if 1 / 1.5 < true < 1.5:
+        found = fit_mesh(points, surface)
+        assert found.similarity.scale == pytest.approx(true, rel=1e-6)
+    else:
+        for fit in (fit_mesh, partial(icp, scale=True)):
+            with pytest.raises(ValueError, match="left the size that the landmarks give"):
+                fit(points, surface)
+
+
+def test_the_fit_refuses_points_on_a_line(surface):
     with pytest.raises(ValueError, match="the points lie on one line"):
         fit_mesh(np.arange(9.0)[:, None] * [1.0, 1, 0], surface)
-    far = Similarity(1e6, np.eye(3), np.zeros(3))
-    with pytest.raises(ValueError, match=r"the fit cannot go on: scale 1e\+06 shrank"):
-        fit_mesh(VERTICES, surface, start=far)
 
 
 @pytest.mark.slow

@@ -107,3 +107,9 @@ def test_what_cannot_be_done_is_refused():
     loose = np.concatenate([SCAN, SCAN[:1] + 50])  # a vertex of no face, beyond every keypoint
     with pytest.raises(ValueError, match="a part of it hangs on to nothing"):
         bend(loose, FACES, loose, np.array([5, 60, 100, 130, 170]), loose[[5, 60, 100, 130, 170]])
+
+
+def test_a_bend_without_keypoints_that_does_not_settle_is_refused(monkeypatch):
+    monkeypatch.setattr(regions, "MOST_STEPS", 2)
+    with pytest.raises(ValueError, match="its maps went on changing after 2 steps"):
+        bend(SCAN, FACES, other(), np.zeros(0, np.int64), np.zeros((0, 3)))

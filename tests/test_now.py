@@ -1,5 +1,7 @@
 """NoW: pooled numbers are those of all vertices together, and what is missing is named."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -7,8 +9,12 @@ from sameface.core.errors import AssetMissing, BadData
 from sameface.evaluation.benchmarks import now
 from sameface.evaluation.benchmarks.now import Options
 from sameface.evaluation.case import Answer
+from sameface.evaluation.evaluate import evaluate
+from sameface.mesh.write import write_obj
+from sameface.metrics.scans import IBUG_SEVEN
 
 OPTIONS = Options()
+PEOPLE = ("FaMoS_180424_03335_TA", "FaMoS_180426_03336_TA")
 
 
 @pytest.fixture
@@ -59,6 +65,49 @@ def test_one_challenge_alone(root):
     assert set(now.summary(cases, answers, rows, options)) == {"median", "mean", "std"}
     with pytest.raises(BadData, match="names no photos of the challenge multiview_occlusions"):
         now.cases(root, Options(challenge="multiview_occlusions"))
+
+
+@pytest.fixture
+def half_mirrored(root, tmp_path) -> str:
+    """Meshes of another system: those of the first person are right, the second person is their own mirror image."""
+    folder = tmp_path / "meshes"
+    for number, case in enumerate(now.cases(root, OPTIONS)):
+        answer, flip = now.truth(case, OPTIONS), np.array([-1.0 if number > 1 else 1.0, 1, 1])
+        path = folder / case.name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_obj(Path(f"{path}.obj"), answer.neutral * flip, answer.faces)
+        np.save(f"{path}.npy", answer.neutral_landmarks[list(IBUG_SEVEN)] * flip)
+    return str(folder)
+
+
+def test_a_mesh_that_cannot_be_aligned_is_a_failed_case_with_its_reason(root, half_mirrored):
+    report = evaluate("now", root, model=half_mirrored)
+    good, bad = ([f"{person}/{kind}/IMG_0001.jpg" for kind in ("multiview_neutral", "selfie")] for person in PEOPLE)
+    assert list(report.rows) == good
+    assert report.summary["median"] < 1e-6
+    assert [one[:2] for one in report.failures] == [(name, "ValueError") for name in bad]
+    reason = "the alignment left the size that the landmarks give"
+    assert all(reason in one.message for one in report.failures)
+    assert f"failures: 2\n  ValueError: 2\n    {bad[0]}: {reason}" in report.as_text()
+
+
+def test_a_case_that_fails_only_in_the_pooled_numbers_is_a_failure_too(root, half_mirrored, monkeypatch):
+    """A median over photos needs all distances again; last bits may be others than in the process that scored."""
+    right = now.now
+    calls = []
+
+    def shaky(*meshes, **options):
+        calls.append(meshes)
+        if len(calls) == 6:  # four cases are scored, two of them, then, to be pooled
+            raise ValueError("NoW's alignment did not converge")
+        return right(*meshes, **options)
+
+    monkeypatch.setattr(now, "now", shaky)
+    report = evaluate("now", root, model=half_mirrored)
+    assert list(report.rows) == [f"{PEOPLE[0]}/multiview_neutral/IMG_0001.jpg"]
+    assert [one.kind for one in report.failures] == ["CaseFailed", "ValueError", "ValueError"]
+    assert report.failures[0].message == "NoW's alignment did not converge"
+    assert set(report.summary) == {"median", "mean", "std"}
 
 
 def test_what_is_missing_is_named(root):

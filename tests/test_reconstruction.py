@@ -468,3 +468,10 @@ def test_a_text_file_is_no_network(tmp_path):
         reconstruct(astronaut(), predictor=str(tmp_path / "notes.onnx"))
     with pytest.raises(AssetMissing, match=r"there is no network 'notes.txt'; there are: default"):
         reconstruct(astronaut(), predictor="notes.txt")
+
+
+def test_no_point_counts_too_much():
+    (one,) = views_of(person(1) / 3, count=1)
+    sigma = one.sigma.copy()
+    sigma[0] = 1e-6
+    assert measured([replace(one, sigma=sigma)]).sigma[0, 0] == pytest.approx(0.25 * np.median(sigma))

@@ -15,7 +15,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from table import observed
 
 from sameface.core.geometry import align
 from sameface.morphable import default
@@ -47,6 +46,9 @@ def symmetric(offset: np.ndarray, mean: np.ndarray) -> np.ndarray:
 
 
 def main() -> None:
+    sys.path.append(str(Path(__file__).parent.parent / "studies"))  # what the pipeline sees of the face table is there
+    from table import observed
+
     network, model = load("default"), default()
     ids = np.array(network.description["point_ids"])
     exact = Points.of(model, model.extra["mediapipe_faces"][ids], model.extra["mediapipe_weights"][ids])

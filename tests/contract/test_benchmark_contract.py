@@ -4,6 +4,8 @@ import ast
 import dataclasses
 import inspect
 import pickle
+import re
+import shutil
 from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
@@ -11,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
+from clutter import littered
 from sameface.core import plugins
 from sameface.core.errors import AssetMissing, BadData
 from sameface.core.geometry import rotation_from_axis_angle
@@ -89,6 +92,14 @@ def errors(bench: Bench, answers: list[Answer]) -> np.ndarray:
     return np.array(accuracies or [next(iter(row.values())) for row in rows if row])
 
 
+def scored_or_refused(bench: Bench, case: Case, answer: Answer) -> float | str:
+    """The first number of the row, or the reason for having none."""
+    try:
+        return next(iter(bench.module.score(case, answer, bench.options).values()))
+    except ValueError as error:
+        return str(error)
+
+
 def test_the_truth_is_perfect(bench):
     np.testing.assert_allclose(errors(bench, bench.truths), 0, atol=NOTHING)
 
@@ -98,10 +109,13 @@ def test_a_blurred_answer_is_worse(bench):
     assert wrong.mean() > 10 * NOTHING
 
 
-def test_a_mirrored_answer_is_worse(bench):
+def test_a_mirrored_answer_is_worse_or_refused(bench):
+    """Whether an alignment that cannot succeed ends somewhere bad or is given up may turn with the last bits."""
     if any(answer.codes for answer in bench.truths):
         pytest.skip("pairs are compared by codes and by distances of meshes, which mirror images keep")
-    assert errors(bench, [mirrored(answer) for answer in bench.truths]).mean() > 10 * NOTHING
+    for case, answer in zip(bench.cases, bench.truths, strict=True):
+        found = scored_or_refused(bench, case, mirrored(answer))
+        assert re.search("alignment|ICP", found) if isinstance(found, str) else found > 10 * NOTHING, found
 
 
 def test_the_sample_holds_photos_of_cases_with_names_of_their_own(bench):
@@ -135,6 +149,16 @@ def test_an_answer_that_says_nothing_is_told_what_it_lacks(bench):
 def test_an_empty_folder_is_named(bench, tmp_path):
     with pytest.raises((BadData, AssetMissing), match=tmp_path.name):
         bench.module.cases(tmp_path, bench.options)
+
+
+def test_what_systems_leave_in_folders_is_no_case(bench, tmp_path):
+    root = littered(Path(shutil.copytree(bench.root, tmp_path / "copy")))
+    cases = bench.module.cases(root, bench.options)
+    assert [case.name for case in cases] == [case.name for case in bench.cases]
+    photos = [[path.relative_to(root) for path in case.photos] for case in cases]
+    assert photos == [[path.relative_to(bench.root) for path in case.photos] for case in bench.cases]
+    for case in cases:
+        bench.module.truth(case, bench.options)
 
 
 def test_every_choice_of_the_protocol_is_explained(bench):

@@ -1,11 +1,14 @@
 """What every data set must do: read the copy of its layout that its own `sample` writes."""
 
 import contextlib
+import shutil
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from clutter import littered
 from sameface.core import plugins
 from sameface.core.errors import BadData
 from sameface.training.train import Items
@@ -64,6 +67,16 @@ def test_the_same_item_comes_twice(dataset, root, items):
     data = dataset.load(root, "train")
     for key, value in data[1].items():
         np.testing.assert_array_equal(value, data[1][key])
+
+
+def test_what_systems_leave_in_folders_is_no_item(dataset, root, splits, tmp_path):
+    copy = littered(Path(shutil.copytree(root, tmp_path / "copy")))
+    for split, data in splits.items():
+        again = dataset.load(copy, split)
+        assert len(again) == len(data)
+        for index in range(len(data)):
+            for key, value in data[index].items():
+                np.testing.assert_array_equal(value, again[index][key])
 
 
 def test_points_lie_inside_the_image_or_are_absent(dataset, items):

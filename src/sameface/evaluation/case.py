@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 from sameface.core.arrays import Record
 from sameface.core.camera import onto_axis
 
-__all__ = ["Answer", "Case", "Published", "pose"]
+__all__ = ["Answer", "Case", "CaseFailed", "Published", "pose"]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -53,6 +53,14 @@ class Answer(Record):
     """the iBUG points on `neutral`, mm"""
     codes: dict[str, Float[np.ndarray, "N D"]] = field(default_factory=dict)
     """vectors to compare people by, one per photo, for example `identity` (σ) and `embedding`"""
+
+
+class CaseFailed(ValueError):
+    """Raised by `summary` when a case that has a row fails after all: it becomes a failure, and is in no number."""
+
+    def __init__(self, case: str, reason: str):
+        super().__init__(reason)
+        self.case = case
 
 
 class Published(NamedTuple):

@@ -25,7 +25,7 @@ import numpy as np
 from sameface.core import errors, plugins, processes
 from sameface.core.errors import BadData, SameFaceError
 from sameface.evaluation import systems
-from sameface.evaluation.case import Answer, Case
+from sameface.evaluation.case import Answer, Case, CaseFailed
 from sameface.evaluation.report import Failure, LeftOut, Report, Row, draw
 from sameface.evaluation.systems import Measured
 from sameface.mesh.write import write_file
@@ -61,14 +61,14 @@ def evaluate(
     cases = _cases(plugin, root, options)
     chosen = cases[:limit]
     values = tuple((field.name, getattr(options, field.name)) for field in fields(options))
-    job = _Job(_found(benchmark), values, _found(model), _folder(out, cache))
+    files = _in_full(benchmark, plugins.is_file(benchmark)), _in_full(model, model not in systems.NAMES)
+    job = _Job(files[0], values, files[1], _folder(out, cache))
     done = []
     for case, outcome in zip(chosen, _outcomes(job, chosen, workers), strict=True):
         done.append(outcome)
         if tick is not None:
             tick(case.name, len(chosen))
-    answers, rows = [_kept_answer(plugin, one) for one in done], [one.row for one in done]
-    summary = plugin.summary(chosen, answers, rows, options) if any(row is not None for row in rows) else {}
+    summary = _summary(plugin, chosen, done, options)
     named = list(zip((case.name for case in chosen), done, strict=True))
     report = Report(
         benchmark=Path(benchmark).stem, model=system.name, 
@@ -83,7 +83,9 @@ def evaluate(
     if out is not None:
         start = out / f"{stem(report.benchmark)}-{stem(report.model)}"
         write_file(f"{start}.json", (json.dumps(report.as_json(), indent=1, default=str) + "\n").encode())
-        curves = plugin.curves(chosen, answers, options) if summary and hasattr(plugin, "curves") else {}
+        curves = {}
+        if summary and hasattr(plugin, "curves"):
+            curves = plugin.curves(chosen, [_kept_answer(plugin, one) for one in done], options)
         draw(report, start, chosen, curves)
     return report
 
@@ -201,6 +203,21 @@ def _kept_answer(plugin: Any, outcome: _Outcome) -> Answer | None:
     return systems.answer(outcome.measured, [name for name in _asked(plugin) if name != "vertices"])
 
 
+def _summary(plugin: Any, cases: Sequence[Case], done: list[_Outcome], options: Any) -> Row:
+    """The protocol's numbers; a case that fails only now becomes a failure in `done`."""
+    names = [case.name for case in cases]
+    while any(one.row is not None for one in done):
+        answers, rows = [_kept_answer(plugin, one) for one in done], [one.row for one in done]
+        try:
+            return plugin.summary(cases, answers, rows, options)
+        except CaseFailed as error:
+            failed = names.index(error.case)
+            if rows[failed] is None:
+                raise
+            done[failed] = done[failed]._replace(row=None, failure=(type(error).__name__, str(error)))
+    return {}
+
+
 # ── what was asked ─────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -235,9 +252,9 @@ def _cases(plugin: Any, root: Path, options: Any) -> list[Case]:
     return cases
 
 
-def _found(name: str) -> str:
-    """A file's path in full, so that it is found from every process; other names as they are."""
-    return str(Path(name).resolve()) if Path(name).suffix in (".py", ".onnx") or Path(name).is_dir() else name
+def _in_full(name: str, is_path: bool) -> str:
+    """A path in full, so that it is found from every process; other names as they are, whatever files there are."""
+    return str(Path(name).resolve()) if is_path else name
 
 
 def _command(benchmark: str, root: Path, usual: Any, options: Any, model: str, limit: int | None) -> str:

@@ -16,7 +16,6 @@ What `measure` gives, as far as the system says it (N photos that could be used)
     left_out (K, 3)                           photo, kind of problem, message: the photos that could not be used
 """
 
-import hashlib
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, fields
 from functools import cache, partial
@@ -27,6 +26,7 @@ import numpy as np
 from jaxtyping import Float
 
 from sameface.core.camera import Perspective, WeakPerspective
+from sameface.core.files import sha256
 from sameface.evaluation import networks
 from sameface.evaluation.case import Answer, Case, pose
 from sameface.evaluation.case_photos import look_at_all, text_of
@@ -46,11 +46,13 @@ Measured = dict[str, np.ndarray]
 
 ANSWERS = tuple(field.name for field in fields(Answer))
 """everything that an answer can hold"""
+NAMES = ("default", "mean")
+"""what is no path"""
 CODE = (
-    "photo/observe", "reconstruction/fit", "reconstruction/cameras", "reconstruction/reconstruct", "photo/detect",
-    "photo/predictor", "photo/image", "photo/decode", "photo/lens", "photo/turned", "core/camera", "core/geometry",
-    "evaluation/systems", "evaluation/case", "evaluation/case_photos", "evaluation/networks", "photo/views",
-    "morphable/points",
+    "photo/observe", "reconstruction/agreement", "reconstruction/fit", "reconstruction/cameras",
+    "reconstruction/reconstruct", "photo/detect", "photo/predictor", "photo/image", "photo/decode", "photo/lens",
+    "photo/turned", "photo/views", "core/camera", "core/geometry", "evaluation/systems", "evaluation/case",
+    "evaluation/case_photos", "evaluation/networks", "morphable/points",
 )  # fmt: skip
 """modules whose text decides what a system measures"""
 
@@ -79,10 +81,9 @@ def load(name: str) -> System:
     A network that measures our model's dense points goes through our whole pipeline; of any other, the answer is what
     its outputs say. Raises AssetMissing for a file that is no such network, ValueError for an unknown name.
     """
-    if name == "mean":
-        return System("mean", _fingerprint("default"), _mean)
-    if name == "default":
-        return System("default", _fingerprint("default"), partial(_pipeline, "default"))
+    if name in NAMES:
+        measure = _mean if name == "mean" else partial(_pipeline, "default")
+        return System(name, _fingerprint("default"), measure)
     if Path(name).is_dir():
         return System(Path(name).resolve().name, "", partial(predicted, Path(name)), keep=False)
     if not name.endswith(".onnx"):
@@ -187,13 +188,13 @@ def _in_photo(points: Float[np.ndarray, "N L 3"], measured: Measured) -> Float[n
 
 def _fingerprint(name: str) -> str:
     """sha256 of everything that decides a measurement: the network, ours beside it, the model and the code."""
-    return hashlib.sha256(_ours() + load_network(name).path.read_bytes()).hexdigest()
+    return f"{_ours()} {load_network(name).sha256}"
 
 
 @cache
-def _ours() -> bytes:
+def _ours() -> str:
     """sha256 of what is ours, read once: code that changes meanwhile is not the code that runs."""
     here = Path(__file__).parent.parent
     files = [here / f"{module}.py" for module in CODE] + [detect.NETWORK, here / "assets" / "face_model.npz"]
     files += [load_network(name).path for name in ("default", "identity")]
-    return hashlib.sha256(b"".join(hashlib.sha256(file.read_bytes()).digest() for file in files)).digest()
+    return sha256(*files)

@@ -13,12 +13,11 @@ from sameface.core.geometry import align, rotation_from_axis_angle
 
 __all__ = ["Closest", "Registration", "Similarity", "Surface", "fit_mesh", "icp", "procrustes"]
 
-COLLAPSED = 1e-3
-"""a fit whose scale shrinks to less than this part of where it began has fallen onto one point"""
+RESIZED = 1.5
+"""most that a fit may enlarge or shrink what the landmarks say: points that are 35 mm from their middle (rms), as the
+seven of NoW, and each 10 mm wrong tell the size within 10 / (35 √7) = 0.11; this is more than four times as much"""
 STALLED = 1e-4
 """a step of ICP that lowers the residual by less than this part of it has gained nothing"""
-BARRIER = 100.0
-"""weight of NoW's term 100 (|s| - s), which forbids a negative scale"""
 
 
 class Similarity(NamedTuple):
@@ -160,7 +159,8 @@ def icp(
     many of the points, evenly picked by index. `start` defaults to no motion. It has converged when a step moves the
     points by less than `tolerance` (rms, mm), or, with planes, when three steps in a row find no smaller residual (by
     1e-4 of it): nearest triangles go on changing there. After `iterations` steps it returns with `converged` False.
-    Raises ValueError for points that decide no rotation and for a scale that collapses.
+    Raises ValueError for points that decide no rotation, and when the scale leaves that of `start` by more than
+    `RESIZED`: the nearest points of what does not fit at all can be a dot, or one huge triangle.
     """
     if not 0 <= trimmed < 1:
         raise ValueError(f"trimmed is the part of the points to leave out, in [0, 1), but is {trimmed}")
@@ -173,11 +173,18 @@ def icp(
         idle = idle + 1 if residual == "plane" and rms > best * (1 - STALLED) else 0
         best = min(best, rms)
         pose = step.after(pose)
-        if not COLLAPSED * start.scale < pose.scale < np.inf:
-            raise ValueError(f"ICP cannot go on: scale {start.scale:.3g} became {pose.scale:.3g}; give a closer start")
+        if not 1 / RESIZED < pose.scale / start.scale < RESIZED:
+            raise ValueError(_resized("ICP", start, pose))
         if _rms(moved - here) < tolerance or idle == 3:
             return Registration(pose, done, True, rms)
     return Registration(pose, iterations, False, rms)
+
+
+def _resized(what: str, start: Similarity, pose: Similarity) -> str:
+    return (
+        f"{what} left the size that the landmarks give (scale {start.scale:.3g} became {pose.scale:.3g}; at most "
+        f"{RESIZED:g} times is allowed): the meshes do not fit; check the landmarks, left and right may be exchanged"
+    )
 
 
 def _sampled(points: np.ndarray, sample: int | None) -> np.ndarray:
@@ -246,13 +253,14 @@ def fit_mesh(
     tolerance: float = 1e-8,
     evaluations: int = 200,
 ) -> Registration:
-    """Minimises Σ d_i² + (100 (|s| − s))² over s, R, t: d_i = distance of point i to the SURFACE of the moved mesh.
+    """Minimises Σ d_i² over s, R, t: d_i = distance of point i to the SURFACE of the moved mesh.
 
     NoW's refinement (Sanyal et al. 2019; soubhiksanyal/now_evaluation, scan2mesh_computations.py). The original uses
     chumpy's dogleg on a Jacobian by automatic differentiation and stops at e_3 = 1e-4; this is SciPy's dogleg
-    ("dogbox" without bounds) on the exact Jacobian, in coordinates about the mesh's middle, down to `tolerance`, so it
-    ends at the same optimum or closer to it. `scale=False` keeps the scale of `start` (the metrical protocol).
-    Raises ValueError for points that decide no rotation, and when the scale collapses.
+    ("dogbox") on the exact Jacobian, in coordinates about the mesh's middle, down to `tolerance`, so it ends at the
+    same optimum or closer to it. The original's term 100 (|s| − s) forbids a negative scale; here s stays within
+    `RESIZED` times that of `start`. `scale=False` keeps the scale of `start` (the metrical protocol).
+    Raises ValueError for points that decide no rotation, and when the scale ends at a bound.
     """
     from scipy.optimize import least_squares
 
@@ -262,12 +270,15 @@ def fit_mesh(
     problem = _ScanToMesh(points.astype(np.float64), surface, start, middle, scale)
     size = np.sqrt(((points - points.mean(0)) ** 2).sum(1).mean())
     unit = np.array([1 / size] * 3 + [1.0] * 3 + [1 / size] * scale)
+    bounds = [[sign * np.inf] * 6 + [RESIZED**sign] * scale for sign in (-1, 1)]
     answer = least_squares(
         problem.residuals, problem.begin(), jac=problem.jacobian,  # pyright: ignore[reportArgumentType]
-        method="dogbox", x_scale=unit,
+        method="dogbox", x_scale=unit, bounds=bounds,
         ftol=tolerance, xtol=tolerance, gtol=tolerance, max_nfev=evaluations,
     )  # fmt: skip
     pose = problem.pose(answer.x)
+    if answer.active_mask.any():
+        raise ValueError(_resized("the alignment", start, pose))
     return Registration(pose, int(answer.nfev), bool(answer.status > 0), float(np.sqrt(2 * answer.cost / len(points))))
 
 
@@ -291,12 +302,7 @@ class _ScanToMesh:
         return Similarity(s, rotation, self.middle + unknowns[3:6] - s * rotation @ self.middle)
 
     def pose(self, unknowns: np.ndarray) -> Similarity:
-        pose = self.change(unknowns).after(self.start)
-        if abs(pose.scale) <= COLLAPSED * self.start.scale:
-            raise ValueError(
-                f"the fit cannot go on: scale {self.start.scale:.3g} shrank to nothing; give a closer start"
-            )
-        return pose
+        return self.change(unknowns).after(self.start)
 
     def closest(self, unknowns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The nearest points of the moved mesh, and unit vectors from there to the points (N, 3)."""
@@ -313,8 +319,7 @@ class _ScanToMesh:
 
     def residuals(self, unknowns: np.ndarray) -> np.ndarray:
         nearest, away = self.closest(unknowns)
-        distances = (away * (self.points - nearest)).sum(1)
-        return np.append(distances, BARRIER * (abs(unknowns[6]) - unknowns[6])) if self.scale else distances
+        return (away * (self.points - nearest)).sum(1)
 
     def jacobian(self, unknowns: np.ndarray) -> np.ndarray:
         """The nearest point slides along the surface, at a right angle to `away`, so only the mesh's motion counts."""
@@ -323,10 +328,7 @@ class _ScanToMesh:
         columns = [-np.cross(arms, away) @ _left_jacobian(unknowns[:3]), -away]
         if self.scale:
             columns.append(-(arms * away).sum(1, keepdims=True) / unknowns[6])
-        rows = np.concatenate(columns, axis=1)
-        if not self.scale:
-            return rows
-        return np.concatenate([rows, [[0.0] * 6 + [BARRIER * (np.sign(unknowns[6]) - 1)]]])
+        return np.concatenate(columns, axis=1)
 
 
 def _left_jacobian(vector: np.ndarray) -> np.ndarray:

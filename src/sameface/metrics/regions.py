@@ -32,7 +32,7 @@ STIFFNESS, STIFFNESS_FIRST, KEYPOINT_WEIGHT = 50.0, 150.0, 50.0
 FIRST_WEIGHTS = (2.0, 2.0, 3.0, 2.0)
 """of the columns of an affine map in the first step's stiffness"""
 MOST_STEPS = 100
-"""the original goes on without end where there are no keypoints"""
+"""of a round without keypoints, where the original goes on without end"""
 
 
 class RegionError(NamedTuple):
@@ -139,6 +139,9 @@ def bend(
                 terms.append(_pull(len(now), handles, handle_targets, KEYPOINT_WEIGHT * np.exp(-0.9 * count) / 10))
             last, maps = maps, _solve(edges, alpha, np.ones(4), now, terms)
             now, count = _moved(now, maps), count + 1
+        else:
+            if not len(handles):
+                raise ValueError(f"the scan's region cannot be bent: its maps went on changing after {most} steps")
     return now
 
 

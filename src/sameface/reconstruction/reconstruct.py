@@ -12,13 +12,14 @@ from sameface.core.errors import BadPhoto, NoFaceFound, SameFaceError
 from sameface.core.geometry import align, barycentric
 from sameface.morphable import MorphableModel, default
 from sameface.morphable.points import Points
-from sameface.photo import image
+from sameface.photo import MIN_SCORE, image
 from sameface.photo.face import Observation, Photo
 from sameface.photo.image import Source
 from sameface.photo.lens import focal_in_px
 from sameface.photo.observe import observe, points_of
 from sameface.photo.predictor import Predictor, load, networks_name
 from sameface.photo.turned import observe_turned
+from sameface.reconstruction.agreement import disagreeing, reason
 from sameface.reconstruction.cameras import in_perspective
 from sameface.reconstruction.fit import Fit, Measured, Priors, fit
 from sameface.reconstruction.result import Reconstruction, View
@@ -68,7 +69,7 @@ def reconstruct(
     predictor: str = "default",
     iris: bool = False,
     ipd: float | None = None,
-    min_score: float = 0.6,
+    min_score: float = MIN_SCORE,
     focal: float | str | None = None,
     priors: Priors | None = None,
 ) -> Reconstruction:
@@ -99,7 +100,7 @@ def look(
     photos: Iterable[Source | Photo],
     *,
     predictor: str = "default",
-    min_score: float = 0.6,
+    min_score: float = MIN_SCORE,
     focal: float | str | None = None,
     turned: bool = True,
     progress: Callable[[str], Any] | None = None,
@@ -153,11 +154,12 @@ def join(
     good, dropped = _good_enough(believed)
     data = measured(good)
     alone = fit(points, data, priors, shared=False)
-    keep, reasons = _consistent(good, alone, model)
-    dropped += reasons
-    if len(keep) < len(good):
+    out, distance = disagreeing(alone.identity, np.array([one.quality for one in good]), FARTHEST, APART)
+    dropped += [(good[k].photo, "Disagrees", reason(distance[k])) for k in out]
+    if out:
+        keep = np.delete(np.arange(len(good)), out)
         good = [good[k] for k in keep]
-        data, alone = measured(good), alone[np.array(keep)]
+        data, alone = measured(good), alone[keep]
     joint = alone if len(good) == 1 else fit(points, data, priors)
     views = tuple(_view(good[k], joint, alone, k, model) for k in range(len(good)))
     scale, origin = _scale(views, joint.identity[0], model, network, iris, ipd)
@@ -179,7 +181,7 @@ def check_options(
     face: int | None = None,
     iris: bool = False,
     ipd: float | None = None,
-    min_score: float = 0.6,
+    min_score: float = MIN_SCORE,
     smooth: float = 0.0,
     focal: float | str | None = None,
 ) -> None:
@@ -198,24 +200,27 @@ def check_options(
         focal_in_px(focal, (1, 1))
 
 
-def measured(seen: Sequence[Observation]) -> Measured:
-    """Observations as the data of a fit; no point is believed four times as much as the median one of its photo."""
+def measured(seen: Sequence[Observation], *, weak: bool = False) -> Measured:
+    """Observations as the data of a fit, in perspective unless `weak`.
+
+    No point is believed four times as much as the median one of its photo.
+    """
     sigma = np.stack([o.sigma for o in seen])
-    weak = WeakPerspective(
+    far = WeakPerspective(
         rotation=np.stack([o.camera.rotation for o in seen]),
         translation=np.stack([o.camera.translation for o in seen]),
         scale=np.array([float(o.camera.scale) for o in seen]),
         size=seen[0].camera.size,
     )
     focal = np.array([np.nan if o.focal is None else o.focal for o in seen])
-    camera, distance = in_perspective(weak, np.array([o.size for o in seen], np.float64), focal)
+    camera, distance = in_perspective(far, np.array([o.size for o in seen], np.float64), focal)
     return Measured(
         landmarks=np.stack([o.landmarks for o in seen]),
         sigma=np.maximum(sigma, 0.25 * np.median(sigma, axis=1, keepdims=True)),
         identity=np.stack([o.identity for o in seen]),
         expression=np.stack([o.expression for o in seen]),
-        camera=camera,
-        distance=distance,
+        camera=far if weak else camera,
+        distance=None if weak else distance,
     )
 
 
@@ -284,34 +289,6 @@ def _believed(seen: Observation) -> Observation:
         return replace(seen, focal=None, notes=(*seen.notes, f"{why} It was not used"))
     why = f"the focal length {source} puts the face only {distance:.0f} mm from the lens"
     return replace(seen, notes=(*seen.notes, f"{why}; if the photo was cut out of a larger one, that is wrong"))
-
-
-def _consistent(
-    seen: Sequence[Observation], alone: Fit, model: MorphableModel
-) -> tuple[list[int], list[tuple[str, str, str]]]:
-    """Leave out, worst first, photos whose own shape is far from the others' mean shape (three photos or more)."""
-    keep, dropped = list(range(len(seen))), []
-    if len(keep) < 3:
-        return keep, dropped
-    region = model.regions["face"]
-    basis = model.identity_basis[region].reshape(-1, model.n_identity)
-
-    def from_others(photos: list[int]) -> np.ndarray:
-        trust = np.array([seen[k].quality for k in photos])
-        weighted = trust[:, None] * alone.identity[photos]
-        others = (weighted.sum(0) - weighted) / (trust.sum() - trust)[:, None]
-        return np.linalg.norm((alone.identity[photos] - others) @ basis.T, axis=1) / np.sqrt(region.sum())
-
-    while len(keep) >= 3:
-        distance = from_others(keep)
-        worst = int(distance.argmax())
-        rest = from_others(keep[:worst] + keep[worst + 1 :])  # how far apart they are without it: it moves their mean
-        if distance[worst] <= max(FARTHEST, APART * float(np.median(rest))):
-            break
-        how_far = f"its shape is {distance[worst]:.1f} mm from the other photos'"
-        text = f"{how_far}: another person, or a face hidden or distorted"
-        dropped.append((seen[keep.pop(worst)].photo, "Disagrees", text))
-    return keep, dropped
 
 
 def _view(seen: Observation, joint: Fit, alone: Fit, k: int, model: MorphableModel) -> View:

@@ -24,6 +24,7 @@ import numpy as np
 from jaxtyping import Float
 
 from sameface.core.errors import BadData
+from sameface.core.files import names_in
 from sameface.evaluation.benchmarks._scans import (
     ASKS,
     PHOTOS,
@@ -34,7 +35,7 @@ from sameface.evaluation.benchmarks._scans import (
     sample_face,
     truth_from,
 )
-from sameface.evaluation.case import Answer, Case, Published
+from sameface.evaluation.case import Answer, Case, CaseFailed, Published
 from sameface.mesh.read import Mesh
 from sameface.mesh.write import write_obj
 from sameface.metrics.alignment import Surface
@@ -78,7 +79,7 @@ def cases(root: Path, options: Options) -> list[Case]:
     Raises BadData without subjects, frames, or scans.
     """
     folder = root / "MICC_landmarks"
-    subjects = sorted(path.name for path in folder.glob("subject_*") if path.is_dir())
+    subjects = [name for name in names_in(folder, folders=True) if name.startswith("subject_")]
     if not subjects:
         raise BadData(f"{folder} has no folders subject_01 …: the landmarks come with barisgecer/GANFit")
     wanted = SETTINGS if options.setting == "all" else (options.setting,)
@@ -87,7 +88,7 @@ def cases(root: Path, options: Options) -> list[Case]:
 
 def _case(root: Path, subject: str, setting: str, options: Options) -> Case:
     film = root / subject / "Video" / setting
-    frames = sorted(path for path in film.glob("*") if path.suffix.lower() in PHOTOS)
+    frames = [film / name for name in names_in(film, *PHOTOS)]
     if not frames:
         raise BadData(
             f"{film} has no frames ({', '.join(PHOTOS)}): extract them from the film, for example with ffmpeg"
@@ -97,10 +98,8 @@ def _case(root: Path, subject: str, setting: str, options: Options) -> Case:
     for scan in SCANS:
         marks = root / "MICC_landmarks" / subject / "Model" / scan / "obj"
         if marks.is_dir():  # subjects with a single scan have a single folder
-            points = one_file(marks, "*.ljson", "68 landmarks of the scan")
-            scans.append(
-                (one_file(root / subject / "Model" / scan / "obj", "*.obj", "the scan of the subject"), points)
-            )
+            points = one_file(marks, ".ljson", "68 landmarks of the scan")
+            scans.append((one_file(root / subject / "Model" / scan / "obj", ".obj", "the scan of the subject"), points))
     if not scans:
         raise BadData(f"{root / 'MICC_landmarks' / subject} has neither Model/frontal1/obj nor Model/frontal2/obj")
     truth = {"scans": tuple(scans), "subject": subject, "setting": setting}
@@ -163,6 +162,13 @@ def _genova(case: Case, answer: Answer, options: Options, scale: float | None) -
     )
 
 
+def _genova_of_all(case: Case, answer: Answer, options: Options, scale: float) -> float:
+    try:
+        return _genova(case, answer, options, scale)[0]
+    except ValueError as error:  # with its own scale it went well, with that of all it does not
+        raise CaseFailed(case.name, str(error)) from error
+
+
 def summary(
     cases: list[Case], answers: list[Answer | None], rows: list[dict[str, float] | None], options: Options
 ) -> dict[str, float]:
@@ -176,7 +182,7 @@ def summary(
     table = {}
     if options.protocol == "genova":
         table["scale"] = float(np.mean([row["scale"] for _, _, row in done]))
-        errors = [_genova(case, answer, options, table["scale"])[0] for case, answer, _ in done]
+        errors = [_genova_of_all(case, answer, options, table["scale"]) for case, answer, _ in done]
     settings = np.array([case.truth["setting"] for case, _, _ in done])
     for setting in SETTINGS:
         if (settings == setting).any():

@@ -23,7 +23,7 @@ from jaxtyping import Float
 
 from sameface.core.errors import AssetMissing, BadData
 from sameface.evaluation.benchmarks._scans import ASKS, mesh_of, one_file, photo, read_scan, sample_face, truth_from
-from sameface.evaluation.case import Answer, Case, Published
+from sameface.evaluation.case import Answer, Case, CaseFailed, Published
 from sameface.mesh.read import read_picked_points
 from sameface.mesh.write import write_obj
 from sameface.metrics.scans import IBUG_SEVEN, now
@@ -82,10 +82,8 @@ def _case(root: Path, options: Options, subject: str, challenge: str, name: str)
     path = root / options.images / subject / challenge / name
     if not path.is_file():
         raise BadData(f"{path} is missing, which {LIST} names; unpack NoW_Dataset.zip, or say --images")
-    scan = one_file(root / "scans" / subject, "*.obj", "the scan of the subject; unpack scans.zip")
-    points = one_file(
-        root / "scans_lmks_onlypp" / subject, "*.pp", "7 points of the scan; unpack scans_lmks_onlypp.zip"
-    )
+    scan = one_file(root / "scans" / subject, ".obj", "the scan of the subject; unpack scans.zip")
+    points = one_file(root / "scans_lmks_onlypp" / subject, ".pp", "7 points of the scan; unpack scans_lmks_onlypp.zip")
     truth = {"scan": scan, "points": points, "challenge": challenge}
     return Case(name=f"{subject}/{challenge}/{name}", photos=(path,), places=(None,), truth=truth)
 
@@ -128,7 +126,11 @@ def summary(
     pooled: dict[str, list[np.ndarray]] = {}
     for case, answer, row in zip(cases, answers, rows, strict=True):
         if row is not None and answer is not None:
-            pooled.setdefault(case.truth["challenge"], []).append(_distances(case, answer, options))
+            try:
+                distances = _distances(case, answer, options)
+            except ValueError as error:  # it went well in another process, whose last bits were others
+                raise CaseFailed(case.name, str(error)) from error
+            pooled.setdefault(case.truth["challenge"], []).append(distances)
     table = _three(np.concatenate([part for parts in pooled.values() for part in parts]), "")
     for challenge in CHALLENGES:
         if len(pooled) > 1 and challenge in pooled:

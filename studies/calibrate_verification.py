@@ -1,4 +1,4 @@
-"""How likely two shapes are one person's: `python tools/calibrate_verification.py` → assets/verification.json.
+"""How likely two shapes are one person's: `python studies/calibrate_verification.py` → assets/verification.json.
 
 Sets of 1 to 16 photos are drawn from each person, each set is reconstructed exactly as `sameface verify` does it
 (reconstruction.join), and disjoint sets are compared. People of the val split teach the logistic regression and the
@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 from sklearn.linear_model import LogisticRegression
-from table import CACHE, Observed, observed
 
 from sameface.core.camera import WeakPerspective
 from sameface.metrics.verification import area_under_curve, equal_error_rate, tar_at_far
@@ -22,11 +21,14 @@ from sameface.photo.face import Observation
 from sameface.photo.predictor import networks_name, networks_sha256
 from sameface.reconstruction.reconstruct import join
 from sameface.verification.calibration import FARS, features, limit
+from table import CACHE, Observed, observed
+
+TITLE, RESULT = "Same person or not", Path("results/verify.json")
 
 SIZES, SETS, MOST = (1, 2, 3, 4, 6, 8, 12, 16), 4, 16
 CELL = 1200
 """different pairs kept per pair of set sizes"""
-ASSET, REPORT = Path("src/sameface/assets/verification.json"), Path("results/verify.json")
+ASSET = Path("src/sameface/assets/verification.json")
 STEP = 0.01
 """ln mm: the limits of neighbouring rates are at least so far apart"""
 FOLDS, LIMITS = 5, ("accept", "reject")
@@ -218,14 +220,14 @@ def main() -> None:
     compared = {name: cross_validated(x, val) for name, x in candidates(val).items()}
     model: Any = learnt(features(val["d"], val["n_a"], val["n_b"], MOST)[:, 1:], val, np.ones(len(val["d"]), bool))
     known: dict[str, Any] = {
-        "name": "verification-2", "command": "python tools/calibrate_verification.py",
+        "name": "verification-2", "command": "python studies/calibrate_verification.py",
         "predictor": networks_name(),
         "networks_sha256": sha, "model": default().name, "most_photos": MOST,
         "coefficients": [round(float(v), 5) for v in [model.intercept_[0], *model.coef_[0]]],
         "accept": limits(val, False), "reject": limits(val, True),
     }  # fmt: skip
     report: dict[str, Any] = {
-        "command": "python " + " ".join(["tools/calibrate_verification.py", *sys.argv[1:]]),
+        "command": "python " + " ".join(["studies/calibrate_verification.py", *sys.argv[1:]]),
         "calibrated on": "val split", "measured on": "test split",
         "persons": {"val": len(np.unique(val["person_a"])), "test": len(np.unique(test["person_a"]))},
         "photos per side": list(SIZES), "cross-validated log loss on val": compared,
@@ -240,8 +242,39 @@ def main() -> None:
     report["auc of the distance, n and n photos (nothing is learnt in it, so val counts too)"] = by_size
     known["auc"] = {n: round((auc + by_size["test"][n]) / 2, 3) for n, auc in by_size["val"].items()}
     ASSET.write_text(json.dumps(known, indent=1) + "\n")
-    REPORT.write_text(json.dumps(rounded(report), indent=1, ensure_ascii=False) + "\n")
+    RESULT.write_text(json.dumps(rounded(report), indent=1, ensure_ascii=False) + "\n")
     print(json.dumps(rounded(report), indent=1, ensure_ascii=False))
+
+
+def section(r: dict[str, Any]) -> list[Any]:
+    rows = []
+    for name, v in r.items():
+        if name.startswith("test, "):
+            shares = [
+                f"{100 * v[k]:.0f} %"
+                for k in ("eer", "tar at far 10 %", "one person, called same", "two persons, called same")
+            ]
+            rows.append([name.removeprefix("test, "), f"{v['auc']:.3f}", *shares])
+    val = r["auc of the distance, n and n photos (nothing is learnt in it, so val counts too)"]["val"]
+    return [
+        f"`sameface verify`, calibrated on {r['persons']['val']} persons of the val split, measured on "
+        f"{r['persons']['test']} of the test split: pairs of disjoint sets of photos, the distance of their neutral "
+        "meshes in mm.",
+        (
+            [
+                "photos on each side",
+                "AUC",
+                "EER",
+                "TAR at FAR 10 %",
+                "one person, called same",
+                "two persons, called same",
+            ],
+            rows,
+        ),
+        "Few persons make these figures rough: on the val persons the AUC is "
+        + ", ".join(f"{auc:.2f} ({n})" for n, auc in val.items())
+        + " (photos on each side).",
+    ]
 
 
 if __name__ == "__main__":

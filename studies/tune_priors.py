@@ -1,4 +1,4 @@
-"""Choose the priors of the fit on the val split: `python tools/tune_priors.py` → results/fit-priors.json.
+"""Choose the priors of the fit on the val split: `python studies/tune_priors.py` → results/fit-priors.json.
 
 Three things are asked of a setting, each of people whom no network saw in training:
 
@@ -16,15 +16,18 @@ import json
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from table import Observed, observed
 
 from sameface.morphable import default
 from sameface.morphable.points import Points
 from sameface.photo.observe import points_of
 from sameface.photo.predictor import load
 from sameface.reconstruction.fit import Measured, Priors, fit
+from table import Observed, observed
+
+TITLE, RESULT = "The priors of the fit", Path("results/fit-priors.json")
 
 TRIED = (
     {"identity": 1.0, "network": 0.0}, {"network": 0.0}, {"identity": 8.0}, {"identity": 16.0}, {}, {"identity": 64.0},
@@ -144,10 +147,22 @@ def main() -> None:
     }
     for settings in TRIED:
         look(**settings)
-    out = {"command": "python " + " ".join(["tools/tune_priors.py", *sys.argv[1:]]), "split": "val",
+    out = {"command": "python " + " ".join(["studies/tune_priors.py", *sys.argv[1:]]), "split": "val",
            "photos": len(data.row), "missed": data.missed, "chosen": CHOSEN, "other photos, percent": beside,
            "settings": table}  # fmt: skip
-    Path("results/fit-priors.json").write_text(json.dumps(out, indent=1) + "\n")
+    RESULT.write_text(json.dumps(out, indent=1) + "\n")
+
+
+def section(r: dict[str, Any]) -> list[Any]:
+    names = list(r["settings"][0])
+    rows = [[f"{s['identity']:g}", *(f"{s[name]:.3g}" for name in names[1:])] for s in r["settings"]]
+    chosen = f" Chosen: {r['chosen']}." if "chosen" in r else ""
+    beside = ", ".join(f"{name} {v:.3f}" for name, v in r["other photos, percent"].items())
+    return [
+        f"Settings of the fit's priors on the val split ({r['photos']} photos).{chosen} Other photos: how far the "
+        f"points of other photos of the person are from the shape of a set. Beside them: {beside}.",
+        (names, rows),
+    ]
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """How many faces the detector finds, beside others, on photos that no training has seen.
 
-    python tools/evaluate_detector.py ../shared/data/scenes --turned turned-test.parquet --peers haar mediapipe-far \
+    python studies/evaluate_detector.py ../shared/data/scenes --turned turned-test.parquet --peers haar mediapipe-far \
         mediapipe-near --out results/detect-scenes-test.json
 
 `turned-test.parquet` comes from `tools/scenes_from_faces.py ../shared/data/faces turned-test.parquet --split test
@@ -21,6 +21,7 @@ import time
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -28,6 +29,8 @@ import numpy as np
 from sameface.photo.detect import detect
 from sameface.training.datasets import scenes
 from sameface.training.export import describe
+
+TITLE, RESULT = "The face detector", Path("results/detect-scenes-test.json")
 
 Detector = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]  # RGB pixels → boxes (N, 4), scores (N,)
 SIZES = (0, 12, 20, 40, 80, 160, 400)
@@ -43,7 +46,7 @@ def main() -> None:
     arguments.add_argument("--split", default="test", help="val to choose between versions; test only to report")
     arguments.add_argument("--peers", nargs="*", choices=PEERS, default=[])
     arguments.add_argument("--network", type=Path, help="another detect.onnx than the packaged one")
-    arguments.add_argument("--out", type=Path, required=True)
+    arguments.add_argument("--out", type=Path, default=RESULT)
     given = arguments.parse_args()
     from sameface.photo import detect as module
 
@@ -188,6 +191,25 @@ def mediapipe(far: bool) -> Detector:
 
 
 PEERS = {"haar": haar, "mediapipe-far": lambda: mediapipe(True), "mediapipe-near": lambda: mediapipe(False)}
+
+
+def section(r: dict[str, Any]) -> list[Any]:
+    sizes = list(r["scenes"]["sameface"]["recall_by_size"])
+    rows = []
+    for name, found in r["scenes"].items():
+        at = found["by_score"]["0.5"]
+        rows.append([name, f"{at['recall']:.3f}", f"{at['precision']:.3f}", *found["recall_by_size"].values()])
+    yaws = list(r["turned"]["sameface"]["recall_by_yaw"])
+    turned = [[name, f"{v['recall']:.3f}", *v["recall_by_yaw"].values()] for name, v in r["turned"].items()]
+    return [
+        f"Held-out scenes: {r['photos']} photos, {r['faces']} labelled faces (labels of a public "
+        "detector; some faces have none, so precision is a lower bound). Score 0.5; recall by face side in the "
+        "photo as the network sees it.",
+        (["detector", "recall", "precision", *sizes], rows),
+        "Faces turned away (test crops of the face table), recall by |yaw|:",
+        (["detector", "recall", *yaws], turned),
+    ]
+
 
 if __name__ == "__main__":
     main()

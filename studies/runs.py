@@ -54,3 +54,7 @@ def rounded(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: rounded(v) for key, v in value.items()}
     return float(f"{value:.4g}") if isinstance(value, float | np.floating) else value
+
+
+def spread_of(mean: float, deviation: float, digits: int = 2) -> str:
+    return f"{mean:.{digits}f} ± {deviation:.{digits}f}"

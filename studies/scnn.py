@@ -1,4 +1,4 @@
-"""What scnn's losses do, on the test split: `python tools/scnn_study.py DATA/faces RUNS` → results/scnn.json.
+"""What scnn's losses do, on the test split: `python studies/scnn.py DATA/faces RUNS` → results/scnn.json.
 
 RUNS holds run folders of `sameface train scnn`: stage1, baseline (stage 1 gone on with ℓ3d alone, as long as stage 2),
 scnn (stage 2 as the paper), scnn-weak (with a tenth of both contrastive rates) and scnn-shape (D on the 40 of shape).
@@ -27,6 +27,8 @@ from sameface.training.datasets import facetable
 from sameface.training.labels import in_photo
 from sameface.training.methods import scnn
 from sameface.training.train import restore
+
+TITLE, RESULT = "`scnn` on the face table", Path("results/scnn.json")
 
 RUNS = ("stage1", "baseline", "scnn", "scnn-weak", "scnn-shape")
 TRAIN = "sameface train scnn --data facetable:DATA/faces --morphable ORACLES/tddfa --precision bfloat16 --out RUNS/"
@@ -190,7 +192,7 @@ def main() -> None:
     chosen = np.array([p for p in np.unique(person[person >= 0]) if (person == p).sum() >= LEAST_PHOTOS])
     pairs, same, fold = drawn_pairs(person)
     out: dict[str, Any] = {
-        "command": [*COMMANDS, "python tools/scnn_study.py DATA/faces RUNS"], "split": "test", "photos": len(data),
+        "command": [*COMMANDS, "python studies/scnn.py DATA/faces RUNS"], "split": "test", "photos": len(data),
         "persons in boxes and spreads": len(chosen), "pairs": PAIRS, "folds": FOLDS,
         "training": {name: json.loads((runs / name / "config.json").read_text())["config"] for name in RUNS},
     }  # fmt: skip
@@ -221,8 +223,70 @@ def main() -> None:
             }
         print(name, json.dumps(out[name], indent=1))
     largest = sorted(chosen, key=lambda p: -(person == p).sum())[:16]
-    Path("results/scnn.json").write_text(json.dumps(out, indent=1, ensure_ascii=False) + "\n")
+    RESULT.write_text(json.dumps(out, indent=1, ensure_ascii=False) + "\n")
     picture(errors, person, np.array(largest), Path("docs/images/scnn-boxes.png"))
+
+
+SPREADS = {"photos of a person, mm": "photos, mm", "persons, mm": "persons, mm", "photos / persons": "ratio"}
+NAMES = {
+    "labels": "the labels themselves (3DDFA_V2's small network)",
+    "stage1": "stage 1: ℓ3d",
+    "baseline": "ℓ3d, as long as the others",
+    "scnn": "scnn: + ℓshp (50) + ℓid",
+    "scnn-weak": "the same, a tenth of both rates",
+    "scnn-shape": "scnn, ℓshp on the 40 of shape",
+}
+
+
+def section(r: dict[str, Any]) -> list[Any]:
+    mean = r["mean face in the label's camera"]
+    landmarks, spreads, pairs = [], [], []
+    against = ("68 points against labels, NME %", "68 points against hand-placed, NME %")
+    for key, name in {"mean": "mean face in the label's camera", **NAMES}.items():
+        row = mean if key == "mean" else r.get(key)
+        if row is None:
+            continue
+        by_yaw = [f"{row[against[0]][b]:.2f}" for b in ("yaw 0-30", "yaw 30-60", "yaw 60-90", "mean of bins")]
+        landmarks.append([name, *by_yaw, f"{row[against[1]]['mean']:.2f}"])
+        if key == "mean":
+            continue
+        box, far = row["3D shape, NME %, boxes per person"], row["neutral shapes"]
+        mean_box = row["neutral shape against the person's mean label, NME %, boxes per person"]
+        spreads.append([
+            name, f"{box['mean']:.2f}", f"{box['box width']:.3f}",
+            f"{mean_box['mean']:.2f}", f"{mean_box['box width']:.3f}",
+            *(f"{far[k]:.2f}" for k in SPREADS),
+        ])  # fmt: skip
+        for code in ("512-vector, cosine", "40 shape, cosine", "50 shape and expression, cosine", "neutral shape, mm"):
+            if code in row["verification"]:
+                v = row["verification"][code]
+                numbers = (f"{v[k]:.1f}" for k in ("eer", "auc", "tar_at_far_10", "tar_at_far_1"))
+                pairs.append([f"{name}: {code}", f"{v['accuracy']:.1f} ± {v['accuracy_std']:.1f}", *numbers])
+    return [
+        f"The small preset of `scnn` on the face table (test split, {r['photos']} photos). Its labels are answers of "
+        "3DDFA_V2's small network, which are steady but not true, so agreement with them is an upper bound of what the "
+        "method can show here. 68 points, percent of √(box area), by |yaw|; last column: Helen, AFW, LFPW by hand.",
+        (["NME %", "0-30", "30-60", "60-90", "mean of bins", "hand-placed"], landmarks),
+        f"Figure 4 of the paper, {r['persons in boxes and spreads']} persons with 8 photos or more: NME of the 3D "
+        "shape after rigid alignment to the photo's label, and how wide one person's box is (quartiles); the same for "
+        "the neutral shape against the mean of the person's labels. Then the neutral shapes (68 points, mm RMS): how "
+        "far a person's photos are from their mean, how far persons are from each other.",
+        (["3D shape", *("NME %", "box width", "to mean label, NME %", "box width"), *SPREADS.values()], spreads),
+        "![boxes per person](images/scnn-boxes.png)",
+        f"{r['pairs']} pairs of test persons, half genuine, {r['folds']} folds; percent.",
+        (["verification", "accuracy", "EER", "AUC", "TAR at FAR 10 %", "at 1 %"], pairs),
+        "What this shows. The contrastive losses do what the paper says: persons come apart while a person's photos "
+        "stay as close (the ratio falls from 1.19 to 0.78), and shapes of people never seen tell them apart better "
+        "(AUC 71 against 61). None of that comes from training longer: stage 1 and the baseline have the same ratio "
+        "and AUC. But it costs landmark accuracy at the paper's rates; at a tenth of them the landmarks are as good "
+        "as the baseline's and a third of the effect is left. Comparing the 40 shape parameters instead of all 50 "
+        "costs a little less. The boxes of figure 4 do NOT get narrower here: the 'true' shape of a photo is another "
+        "answer of the labelling network, and shapes that agree with each other cannot follow its noise; against the "
+        "mean of a person's labels they are a little narrower and lower than the baseline's. The 512-vector learns "
+        "little from 316 persons.",
+        "The paper trains on 636,000 pictures of 7,098 faces in synthetic poses, tests on pictures of the same kind, "
+        "and reports 97.82 % for its 512-vector; here 316 persons with real photos are all there is to learn from.",
+    ]
 
 
 if __name__ == "__main__":

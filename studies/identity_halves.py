@@ -1,4 +1,4 @@
-"""Does the same person give the same shape? `python tools/identity_halves.py` → results/identity-halves.json.
+"""Does the same person give the same shape? `python studies/identity_halves.py` → results/identity-halves.json.
 
 Each test-split person's photos are dealt into two disjoint halves, each half is fitted to one identity, and halves are
 compared: RMS over the face after the best rigid motion, mm. AUC: how often a person's two halves are nearer to each
@@ -9,10 +9,9 @@ its prior) and what the identity network alone says (no fit).
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from table import Observed, observed
-from tune_priors import auc, sets_of
 
 from sameface.morphable import default
 from sameface.morphable.points import Points
@@ -20,6 +19,10 @@ from sameface.photo.observe import points_of
 from sameface.photo.predictor import load
 from sameface.reconstruction.fit import fit
 from sameface.training.fit_shard import PRIORS
+from table import Observed, observed
+from tune_priors import auc, sets_of
+
+TITLE, RESULT = "Same person, same shape", Path("results/identity-halves.json")
 
 
 def distances(identity: np.ndarray) -> np.ndarray:
@@ -58,7 +61,7 @@ def fitted(points: Points, data: Observed, sets: list[np.ndarray]) -> dict[str, 
 def main() -> None:
     points, data = points_of(load("default")), observed("test", persons_only=True)
     out: dict[str, object] = {
-        "command": "python " + " ".join(["tools/identity_halves.py", *sys.argv[1:]]), "split": "test",
+        "command": "python " + " ".join(["studies/identity_halves.py", *sys.argv[1:]]), "split": "test",
         "persons": len(np.unique(data.person)), "photos": len(data.row), "faces not found": data.missed,
     }  # fmt: skip
     rng, halves, persons = np.random.default_rng(0), [], []
@@ -72,8 +75,28 @@ def main() -> None:
         sets, owners = sets_of(data, size)
         for name, identity in fitted(points, data, list(sets)).items():
             out[f"sets of {size}, {name}"] = compared(identity, owners)
-    Path("results/identity-halves.json").write_text(json.dumps(out, indent=1) + "\n")
+    RESULT.write_text(json.dumps(out, indent=1) + "\n")
     print(json.dumps(out, indent=1))
+
+
+def section(r: dict[str, Any]) -> list[Any]:
+    rows = [
+        [
+            name,
+            f"{v['auc']:.3f}",
+            f"{v['same person, mean mm']:.2f}",
+            f"{v['different persons, mean mm']:.2f}",
+            str(v["same pairs"]),
+            str(v["different pairs"]),
+        ]
+        for name, v in r.items()
+        if isinstance(v, dict)
+    ]
+    return [
+        f"{r['persons']} persons of the test split ({r['photos']} photos). Shapes from disjoint sets of photos, "
+        "compared in mm RMS over the face after the best rigid motion; AUC: same or different person by it.",
+        (["sets", "AUC", "same, mm", "different, mm", "same pairs", "different pairs"], rows),
+    ]
 
 
 if __name__ == "__main__":

@@ -1,9 +1,8 @@
-"""The face table seen through the whole pipeline (detector, crop, network), kept in a cache file between tools.
+"""The face table seen through the whole pipeline (detector, crop, network), kept in a cache file between studies.
 
-Not a tool of its own: `observed(split)` is what the measuring tools beside it share.
+Not a study of its own: `observed(split)` is what several share.
 """
 
-import hashlib
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 
 from sameface.core.camera import WeakPerspective
 from sameface.core.errors import NoFaceFound
+from sameface.core.files import sha256
 from sameface.photo import detect
 from sameface.photo.face import Photo
 from sameface.photo.observe import observe
@@ -59,7 +59,7 @@ class Observed:
 def observed(split: str, *, persons_only: bool = False, every: int = 1) -> Observed:
     """Every row of a split whose face was found; of several faces the one nearest to the labels."""
     files = (load("default").path, detect.NETWORK, load("identity").path)
-    stamp = hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:12]
+    stamp = sha256(*files)[:12]
     file = CACHE / f"{split}{'-persons' if persons_only else ''}-{every}-{stamp}.npz"
     if not file.exists():
         CACHE.mkdir(parents=True, exist_ok=True)
