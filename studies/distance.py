@@ -24,7 +24,6 @@ from sameface.photo.observe import points_of
 from sameface.photo.predictor import load
 from sameface.reconstruction.cameras import USUAL_DISTANCE, perspective_from_weak
 from sameface.reconstruction.fit import Measured, Priors, fit
-
 from table import observed
 
 TITLE, RESULT = "Distance of the face", Path("results/distance.json")
