@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from sameface.core.camera import WeakPerspective
+from sameface.core.camera import Camera, Perspective
 from sameface.morphable import default
 from sameface.morphable.points import Points
 from sameface.photo.observe import points_of
@@ -50,17 +50,17 @@ def mean_face(points: Points, data: Observed) -> np.ndarray:
     return np.concatenate(out)
 
 
-def projected68(data: Observed, identity: np.ndarray, expression: np.ndarray, camera: WeakPerspective) -> np.ndarray:
+def projected68(data: Observed, identity: np.ndarray, expression: np.ndarray, camera: Camera) -> np.ndarray:
     """The model's 68 points, jaw on the contour."""
     model = default()
     landmarks = model.landmarks(model.vertices(identity, expression), contour=True)
     return camera.project(landmarks.astype(np.float64))
 
 
-def joined(parts: list[Fit]) -> tuple[np.ndarray, np.ndarray, WeakPerspective]:
+def joined(parts: list[Fit]) -> tuple[np.ndarray, np.ndarray, Camera]:
     cameras = [p.camera for p in parts]
-    names = ("rotation", "translation", "scale")
-    camera = WeakPerspective(*(np.concatenate([getattr(c, n) for c in cameras]) for n in names), cameras[0].size)
+    names = ("rotation", "translation", "focal", "center")
+    camera = Perspective(*(np.concatenate([getattr(c, n) for c in cameras]) for n in names), cameras[0].size)
     return np.concatenate([p.identity for p in parts]), np.concatenate([p.expression for p in parts]), camera
 
 
@@ -90,7 +90,7 @@ def speed(network_name: str = "default") -> dict[str, float]:
 
 def main() -> None:
     points, data = points_of(load("default")), observed("test")
-    fitted = [fit(points, data.measured[part], shared=False) for part in batches(data)]
+    fitted = [fit(points, data.seen[part], shared=False) for part in batches(data)]
     identity, expression, camera = joined(fitted)
     rows = {
         "network's points": data.measured.landmarks,

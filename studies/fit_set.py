@@ -158,7 +158,7 @@ def photos() -> tuple[Measured, np.ndarray]:
             if one.quality >= Options().quality:
                 seen.append(one)
                 owner.append(person)
-    return measured(seen), np.unique(owner, return_inverse=True)[1]
+    return measured(seen, weak=True), np.unique(owner, return_inverse=True)[1]
 
 
 def convergence() -> dict[str, object]:

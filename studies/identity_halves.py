@@ -51,10 +51,9 @@ def fitted(points: Points, data: Observed, sets: list[np.ndarray]) -> dict[str, 
     """One identity per set: of the fit, of the fit of points alone, and the plain mean of what the network said."""
     rows, owner = np.concatenate(sets), np.repeat(np.arange(len(sets)), [len(s) for s in sets])
     first = np.concatenate([[0], np.cumsum([len(s) for s in sets])[:-1]])
-    seen = data.measured[rows]
     return {
-        "fit": fit(points, seen, person=owner).identity[first],
-        "points alone": fit(points, seen, PRIORS, person=owner).identity[first],
+        "fit": fit(points, data.seen[rows], person=owner).identity[first],
+        "points alone": fit(points, data.measured[rows], PRIORS, person=owner).identity[first],
         "network alone": np.stack([data.measured.identity[s].mean(0) for s in sets]),
     }
 

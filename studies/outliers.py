@@ -15,7 +15,7 @@ from sameface.photo.observe import points_of
 from sameface.photo.predictor import load
 from sameface.reconstruction import reconstruct
 from sameface.reconstruction.agreement import disagreeing
-from sameface.reconstruction.fit import Priors, fit
+from sameface.reconstruction.fit import fit
 from sameface.training.fit_shard import PRIORS
 from table import observed
 
@@ -26,12 +26,11 @@ TRIED = ((4.0, 2.5), (1.5, 2.5), (1.0, 2.0), (1.5, 2.0), (1.0, 1.75), (1.5, 1.75
          (2.0, 1.5))  # fmt: skip
 """(reconstruct.FARTHEST, reconstruct.APART)"""
 FIT, POINTS = "of the fit", "of points alone, as labels are made"
-FITS = {FIT: Priors(), POINTS: PRIORS}
 
 
 def main() -> None:
     points, data, rng = points_of(load("default")), observed("val", persons_only=True), np.random.default_rng(0)
-    alone = {name: fit(points, data.measured, priors, shared=False) for name, priors in FITS.items()}
+    alone = {FIT: fit(points, data.seen, shared=False), POINTS: fit(points, data.measured, PRIORS, shared=False)}
     people, counts = np.unique(data.person, return_counts=True)
     people, cases = people[counts >= 6], []
     for _ in range(SETS):

@@ -4,7 +4,7 @@ Not a study of its own: `observed(split)` is what several share.
 """
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,7 @@ from sameface.photo import detect
 from sameface.photo.face import Photo
 from sameface.photo.observe import observe
 from sameface.photo.predictor import load
+from sameface.reconstruction.cameras import in_perspective
 from sameface.reconstruction.fit import Measured
 from sameface.training.datasets import facetable
 
@@ -39,6 +40,16 @@ class Observed:
     manual: np.ndarray
     """(N, 68, 2) px, NaN where a row has none"""
     measured: Measured
+    """as the network says it, in weak perspective"""
+
+    @property
+    def seen(self) -> Measured:
+        """What a reconstruction makes of it: in perspective, at unknown distances."""
+        weak = self.measured.camera
+        assert isinstance(weak, WeakPerspective)
+        size = np.tile(np.array(weak.size, float), (len(self.row), 1))
+        camera, distance = in_perspective(weak, size, np.full(len(self.row), np.nan))
+        return replace(self.measured, camera=camera, distance=distance)
 
     def __getitem__(self, index: np.ndarray) -> "Observed":
         parts = {n: getattr(self, n)[index] for n in ("row", "person", "source", "yaw", "quality", "label", "manual")}

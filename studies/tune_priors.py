@@ -14,6 +14,7 @@ The average face and the shapes of other people stand beside them.
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ TITLE, RESULT = "The priors of the fit", Path("results/fit-priors.json")
 TRIED = (
     {"identity": 1.0, "network": 0.0}, {"network": 0.0}, {"identity": 8.0}, {"identity": 16.0}, {}, {"identity": 64.0},
     {"identity": 128.0}, {"network": 0.4}, {"network": 0.8}, {"network": 1.0}, {"repeated": 0.0}, {"repeated": 1.0},
-    {"expression": 5.0}, {"expression": 80.0},
+    {"expression": 5.0}, {"expression": 80.0}, {"distance": 8.0}, {"distance": 128.0},
 )  # fmt: skip
 """everything else as chosen; the first is the fit of points alone"""
 CHOSEN = (
@@ -43,13 +44,7 @@ SETS, SETS_EACH, OTHER_PHOTOS = (1, 3, 10), 1, 8
 
 def half(points: Points, measured: Measured, chosen: np.ndarray) -> tuple[Points, Measured]:
     part = Points(points.mean[chosen], points.identity[chosen], points.expression[chosen])
-    return part, Measured(
-        measured.landmarks[:, chosen],
-        measured.sigma[:, chosen],
-        measured.identity,
-        measured.expression,
-        measured.camera,
-    )
+    return part, replace(measured, landmarks=measured.landmarks[:, chosen], sigma=measured.sigma[:, chosen])
 
 
 def predicted_error(points: Points, measured: Measured, priors: Priors) -> float:
@@ -85,7 +80,7 @@ def auc(distance: np.ndarray, same: np.ndarray) -> float:
 def shapes_of(points: Points, data: Observed, priors: Priors, sets: np.ndarray) -> np.ndarray:
     """(K, S) the joint identity of each set."""
     owner = np.repeat(np.arange(len(sets)), sets.shape[1])
-    return fit(points, data.measured[sets.reshape(-1)], priors, person=owner).identity[:: sets.shape[1]]
+    return fit(points, data.seen[sets.reshape(-1)], priors, person=owner).identity[:: sets.shape[1]]
 
 
 def verification(identity: np.ndarray, persons: np.ndarray, size: int) -> dict[str, float]:
@@ -116,7 +111,7 @@ def transferred(points: Points, data: Observed, identity: np.ndarray, rows: list
     """Percent of √(box area): mean distance of the points of `rows` from those of a known identity (K, S)."""
     found = []
     for one, photos in zip(identity, rows, strict=True):
-        seen = data.measured[photos]
+        seen = data.seen[photos]
         answer = fit(points, seen, identity=one)
         far = answer.camera.project(points(answer.identity, answer.expression)) - seen.landmarks
         side = np.sqrt(np.ptp(seen.landmarks, axis=1).prod(1))
@@ -133,8 +128,8 @@ def main() -> None:
 
     def look(**settings: float) -> None:
         priors = Priors(**settings)  # type: ignore[arg-type]
-        row = {name: getattr(priors, name) for name in ("identity", "network", "repeated", "expression")}
-        row["left-out points, percent"] = predicted_error(points, sample.measured, priors)
+        row = {name: getattr(priors, name) for name in ("identity", "network", "repeated", "expression", "distance")}
+        row["left-out points, percent"] = predicted_error(points, sample.seen, priors)
         for size, (rows, persons) in sets.items():
             identity, (chosen, others) = shapes_of(points, data, priors, rows), asked[size]
             row |= verification(identity, persons, size)

@@ -26,9 +26,10 @@ PUBLIC = (
     "sameface.evaluation.case", "sameface.evaluation.evaluate", "sameface.evaluation.report",
     "sameface.evaluation.systems", "sameface.mesh.raster", "sameface.mesh.write", "sameface.morphable",
     "sameface.morphable.formats", "sameface.morphable.points", "sameface.photo.detect", "sameface.photo.face",
-    "sameface.photo.image", "sameface.photo.predictor", "sameface.reconstruction.fit",
-    "sameface.reconstruction.picture", "sameface.reconstruction.reconstruct", "sameface.reconstruction.result",
-    "sameface.reconstruction.texture", "sameface.training.export", "sameface.training.train",
+    "sameface.photo.image", "sameface.photo.predictor", "sameface.reconstruction.cameras",
+    "sameface.reconstruction.fit", "sameface.reconstruction.picture", "sameface.reconstruction.reconstruct",
+    "sameface.reconstruction.result", "sameface.reconstruction.texture", "sameface.training.export",
+    "sameface.training.train",
 )  # fmt: skip
 """the modules whose names others may rely on; the rest may change with any version"""
 LIST = Path(__file__).parent / "golden" / "public_names.txt"

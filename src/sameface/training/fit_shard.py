@@ -131,12 +131,12 @@ def _fitted(records: list[Record], seen: list[Observation], network: Predictor, 
     told: dict[str, Any] = {"alone": [], "joint": [], "photos": [len(seen), 0]}
     if not seen:
         return told
-    alone = fit(points, measured(seen), PRIORS, shared=False)
+    alone = fit(points, measured(seen, weak=True), PRIORS, shared=False)
     told["alone"] = list(alone.objective)
     kept = np.flatnonzero(_accepted(records, seen, alone, owner, options))
     if not len(kept):
         return told
-    joint = fit(points, measured([seen[k] for k in kept]), PRIORS, person=owner[kept])
+    joint = fit(points, measured([seen[k] for k in kept], weak=True), PRIORS, person=owner[kept])
     for k, row in enumerate(kept):
         _residual(records[row], seen[row], float(joint.residual[k]), options)
         if "reason" not in records[row]:
