@@ -198,10 +198,11 @@ def section(r: dict[str, Any]) -> list[Any]:
     rows = [[name, *(f"{mm / 1000:.2f}" for mm in row.values())] for name, row in photos.items()]
     blocks.append((["distance found in val photos, median m, by |yaw|", *next(iter(photos.values()))], rows))
     blocks.append(
-        "Points as exact as these tell the distance within some 40 % and cost nearly nothing beside the true focal "
-        "length. In real photos the points lie differently from where the model has them, the same for everybody, and "
-        "the objective alone puts frontal faces too far and turned ones too near; so the prior is as strong beside the "
-        "points as that of the shape."
+        "So a photo tells the distance within some 40 %, and not knowing the focal length costs little, where a "
+        "distance of 1 m or infinity costs up to a millimetre in photos from near. In real photos points lie a little "
+        "differently from where the model has them, the same for everybody: the objective alone finds frontal faces "
+        "much farther away than turned ones, which cannot be. So the prior counts beside the points as much as that of "
+        "the shape does."
     )
     return blocks
 
