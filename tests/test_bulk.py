@@ -111,12 +111,14 @@ def test_a_row_says_what_reconstruct_says(whole, people, person):
     for view in answer["views"]:
         row, camera, pose = photos.pop(view["photo"]), view["camera"], view["head_pose_degrees"]
         assert [row["width"], row["height"]] == view["size"]
-        assert row["camera"] == camera["kind"]
+        assert camera["kind"] == "perspective"
+        assert row["focal_from"] == camera["focal_from"] == "estimated"
         for name in ("box", "score", "quality", "residual", "disagreement_mm"):
             np.testing.assert_allclose(row[name], view[name], atol=1e-2 if name == "box" else 1e-3)
         np.testing.assert_allclose(np.reshape(row["rotation"], (3, 3)), camera["rotation"], atol=1e-5)
         np.testing.assert_allclose(row["translation"], camera["translation"], atol=1e-3)
-        assert row["scale_px_per_mm"] == pytest.approx(camera["scale_px_per_mm"], abs=1e-5)
+        assert row["focal_px"] == pytest.approx(camera["focal_px"], abs=1e-2)
+        np.testing.assert_allclose(row["center"], camera["center"], atol=1e-3)
         assert [row[name] for name in ("pitch", "yaw", "roll")] == pytest.approx(list(pose.values()), abs=0.01)
         weights = dict(zip(default().expression_names, row["expression"], strict=True))
         for name, weight in view["expression"].items():
@@ -127,15 +129,15 @@ def test_a_row_says_what_reconstruct_says(whole, people, person):
 def test_each_photo_alone_is_what_reconstruct_says_of_it(people, tmp_path):
     (tmp_path / "deep" / "er").mkdir(parents=True)
     photo = tmp_path / "deep" / "er" / "near.jpg"
-    Image.fromarray(rendered(2)).save(photo, exif=focal(28))
+    Image.fromarray(rendered(2, size=(400, 300))).save(photo, exif=focal(28))
     (tmp_path / "deep" / "er" / ".hidden.jpg").write_bytes(b"")
     bulk([tmp_path / "deep"], tmp_path / "out", Options(each=True), workers=0)
     (row,), (person,) = rows(tmp_path / "out"), rows(tmp_path / "out", "persons")
     answer = sameface.reconstruct(photo)
     camera = answer.views[0].camera
     assert row["path"] == row["person"] == person["person"] == str(photo)
-    assert row["camera"] == "perspective"
-    assert row["focal_px"] == float(camera.focal)
+    assert row["focal_from"] == "exif"
+    assert row["focal_px"] == float(camera.focal) == pytest.approx(28 * 500 / np.hypot(36, 24))
     np.testing.assert_array_equal(row["translation"], camera.translation)
     np.testing.assert_array_equal(row["center"], camera.center)
     np.testing.assert_array_equal(np.float32(row["identity"]), np.float32(answer.identity))
@@ -177,7 +179,7 @@ def test_whatever_goes_wrong_is_a_row(people, tmp_path, monkeypatch):
         **dict.fromkeys(("8.png", "9.png", "10.png", "2.jpg", "4.png"), "LinAlgError"),
         **{"1.png": "NoFaceFound", "3.jpg": "BadPhoto", "cleo": "BadPhoto"},
     }
-    monkeypatch.setattr(shard, "observe", look)
+    monkeypatch.setattr(shard, "observe_turned", look)
     bulk([people], tmp_path / "out", workers=0)
     photos = rows(tmp_path / "out")
     assert [row["error"] for row in photos[:3]] == ["MemoryError", "ZeroDivisionError", "KeyError"]

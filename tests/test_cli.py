@@ -79,6 +79,26 @@ def test_one_photo_gives_every_file_and_zero(run):
     assert identity("out/deep/result.json") == pytest.approx(reconstruct("anna.png").identity, abs=1e-5)
 
 
+def test_a_focal_length_is_given_in_millimetres_of_film_or_pixels(run):
+    for given, px in (("50mm", 50 * np.hypot(240, 260) / np.hypot(36, 24)), ("410px", 410.0)):
+        assert run("anna.png", "--out", "out", "--focal", given)[0] == 0
+        (view,) = json.loads(Path("out/result.json").read_text())["views"]
+        assert view["camera"]["focal_from"] == "given"
+        assert view["camera"]["focal_px"] == pytest.approx(px, abs=1e-3)
+    for wrong in ("50", "0mm", "-1px", "nanmm"):
+        code, _, err = run("anna.png", "--out", "none", f"--focal={wrong}")
+        assert code == 2
+        assert "give a 35 mm equivalent such as 50mm" in err or "a focal length is a positive number" in err
+    assert not Path("none").exists()
+
+
+def test_a_photo_on_its_head_is_turned_and_that_is_said(run):
+    Path("head.png").write_bytes(encoded(np.ascontiguousarray(np.rot90(astronaut(), 2))))
+    code, out, _ = run("head.png", "--out", "out")
+    assert code == 0
+    assert "note: head.png: it was turned by 180° clockwise to find its face: its EXIF data did not say so" in out
+
+
 def test_photos_are_one_person_and_bad_ones_do_not_stop_it(run, folder):
     said = broken_files(folder)
     names = list(said)
@@ -137,7 +157,7 @@ def test_a_stranger_among_the_photos_has_a_row(run, monkeypatch):
     def observed(photo, *_, **__):
         return [seen_by(from_far(0.2 * (photo.name == "a.png")), identities[photo.name], name=photo.name)]
 
-    monkeypatch.setattr("sameface.reconstruction.reconstruct.observe", observed)
+    monkeypatch.setattr("sameface.reconstruction.reconstruct.observe_turned", observed)
     code, out, err = run("a.png", "b.png", "c.png", "--out", "out")
     assert code == 3
     assert rows() == [("a.png", ".", None), ("b.png", None, "Disagrees"), ("c.png", ".", None)]

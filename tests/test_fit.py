@@ -38,7 +38,13 @@ def pinhole(rng: np.random.Generator, count: int) -> Perspective:
     return Perspective(poses(rng, count), away, rng.uniform(600, 900, count), center, (640, 480))
 
 
+def unknown(rng: np.random.Generator, count: int) -> Perspective:
+    """As `pinhole`; `drawn` forgets the focal length of the even photos."""
+    return pinhole(rng, count)
+
+
 both = pytest.mark.parametrize("make", [weak, pinhole])
+every = pytest.mark.parametrize("make", [weak, pinhole, unknown])
 
 
 def nudged(camera: Camera, rng: np.random.Generator) -> Camera:
@@ -64,7 +70,19 @@ def drawn(
         expression=np.clip(expression + rng.normal(0, 0.1, expression.shape) * expressive, 0, 1),
         camera=nudged(camera, rng),
     )
+    if make is unknown:
+        measured = guessed(measured, 500.0)
     return measured, identity, expression, camera
+
+
+def guessed(measured: Measured, distance: float) -> Measured:
+    """The focal length of every other photo is forgotten; the face is expected at so many mm and starts there."""
+    forgotten = np.arange(len(measured.landmarks)) % 2 == 0
+    camera = measured.camera
+    zoom = np.where(forgotten, distance / camera.translation[:, 2], 1.0)
+    away = camera.translation * np.stack([np.ones_like(zoom), np.ones_like(zoom), zoom], axis=1)
+    camera = replace(camera, translation=away, focal=camera.focal * zoom)
+    return replace(measured, camera=camera, distance=np.where(forgotten, distance, np.nan))
 
 
 def shape_error(points: Points, found: np.ndarray, true: np.ndarray) -> float:
@@ -104,7 +122,7 @@ def test_exact_landmarks_give_the_identity_they_were_drawn_from(points, make, se
     assert np.abs(found.expression - expression).max() < 0.2
 
 
-@both
+@every
 def test_a_known_identity_stays_and_the_rest_is_found(points, make):
     measured, identity, expression, camera = drawn(points, make, 3)
     found = fit(points, measured, FREE, shared=False, identity=identity[0])
@@ -122,7 +140,7 @@ def test_more_photos_of_noisy_landmarks_come_closer(points, make):
     assert error(12) < 0.8 * error(1)
 
 
-@both
+@every
 def test_several_photos_beat_the_average_face(points, make):
     measured, identity, *_ = drawn(points, make, 0, noise=1.0)
     found = fit(points, measured)
@@ -151,7 +169,7 @@ def test_a_strong_trust_in_the_network_gives_the_networks_answer(points):
 # ── laws ───────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-@both
+@every
 @settings(max_examples=15)
 @given(seed=seeds)
 def test_the_objective_never_rises(points, make, seed):
@@ -165,7 +183,7 @@ def test_the_objective_never_rises(points, make, seed):
     assert (np.diff(history) <= 1e-9 * history[:-1]).all()
 
 
-@both
+@every
 @settings(max_examples=10)
 @given(seed=seeds)
 def test_expressions_stay_in_their_box(points, make, seed):
@@ -176,7 +194,7 @@ def test_expressions_stay_in_their_box(points, make, seed):
     assert found.expression.max() <= 1
 
 
-@both
+@every
 @settings(max_examples=10)
 @given(seed=seeds)
 def test_turning_scaling_and_moving_the_photo_moves_the_camera_and_not_the_face(points, make, seed):
@@ -212,6 +230,14 @@ def test_more_pixels_do_not_make_a_photo_count_more(points):
     np.testing.assert_allclose(large.identity, fit(points, measured).identity, atol=2e-3)
 
 
+def test_the_order_of_known_and_unknown_focal_lengths_does_not_matter(points):
+    measured, *_ = drawn(points, unknown, 0, noise=1.0)
+    backwards = fit(points, measured.map(lambda array: array[::-1].copy()))
+    found = fit(points, measured)
+    np.testing.assert_allclose(backwards.identity, found.identity, atol=1e-6)
+    np.testing.assert_allclose(backwards.camera.focal[::-1], found.camera.focal, rtol=1e-6)
+
+
 def test_one_gross_outlier_changes_little(points):
     measured, *_ = drawn(points, weak, 3, noise=1.0)
     landmarks = measured.landmarks.copy()
@@ -223,7 +249,7 @@ def test_one_gross_outlier_changes_little(points):
     assert harm > 5 * shape_error(points, spoilt.identity, plain.identity)
 
 
-@both
+@every
 def test_photos_on_their_own_are_fitted_as_if_alone(points, make):
     measured, *_ = drawn(points, make, 0, count=3, noise=1.0)
     priors = Priors(rounds=2)
@@ -320,6 +346,66 @@ def test_the_pinhole_of_a_weak_camera_agrees_at_the_origin_and_nearly_around_it(
     np.testing.assert_allclose(near.center, [[320, 240]] * 3)
 
 
+def test_the_seventh_unknown_against_finite_differences(points):
+    """Focal length and distance grow together: a dolly zoom."""
+    rng = np.random.default_rng(0)
+    camera = pinhole(rng, 3)
+    at = points(rng.normal(size=(3, 6)), rng.uniform(size=(3, 4)))
+    jacobian, _ = camera_jacobian(camera, at, np.array([True, False, True]))
+    assert jacobian.shape[3] == 7
+    np.testing.assert_array_equal(jacobian[..., :6], camera_jacobian(camera, at)[0])
+    step = np.zeros((3, 7))
+    step[[0, 2], 6] = 1e-5
+    slope = (moved(camera, step).project(at) - moved(camera, -step).project(at)) / 2e-5
+    np.testing.assert_allclose(jacobian[..., 6], slope, atol=1e-4, rtol=1e-4)
+    assert np.abs(slope[1]).max() == 0
+    origin = np.zeros((3, 1, 3))
+    far = moved(camera, np.full((3, 7), 0.2) * [0, 0, 0, 0, 0, 0, 1])
+    np.testing.assert_allclose(far.project(origin), camera.project(origin))
+    np.testing.assert_allclose(far.weak.scale, camera.weak.scale)
+    np.testing.assert_allclose(far.translation[:, 2], np.exp(0.2) * camera.translation[:, 2])
+
+
+@pytest.mark.parametrize("start", [300.0, 1200.0])
+def test_exact_landmarks_tell_the_distance(points, start):
+    """Of several photos of one person, half of them with a known lens."""
+    measured, identity, _, camera = drawn(points, unknown, 1)
+    measured = guessed(replace(measured, camera=camera, distance=None), start)
+    found = fit(points, measured, replace(FREE, distance=1e-6))
+    np.testing.assert_allclose(found.camera.translation[:, 2], camera.translation[:, 2], rtol=0.03)
+    np.testing.assert_allclose(found.camera.focal, camera.focal, rtol=0.03)
+    assert shape_error(points, found.identity, identity) < 0.15
+
+
+def test_a_strong_prior_gives_the_expected_distance_and_known_focal_lengths_stay(points):
+    measured, *_ = drawn(points, unknown, 2, noise=1.0)
+    found = fit(points, measured, Priors(distance=1e9))
+    np.testing.assert_allclose(found.camera.translation[::2, 2], 500, rtol=1e-3)
+    np.testing.assert_array_equal(found.camera.focal[1::2], measured.camera.focal[1::2])
+    assert (found.camera.focal[::2] != measured.camera.focal[::2]).all()
+
+
+def test_the_objective_counts_the_distance_as_its_formula_says(points):
+    measured, *_ = drawn(points, unknown, 3, count=1)
+    one, other = (fit(points, measured, Priors(distance=weight, rounds=0)).objective[0] for weight in (0.0, 7.0))
+    far = fit(points, measured, Priors(rounds=0)).camera.translation[0, 2]
+    assert other - one == pytest.approx(7 * np.log(far / 500) ** 2, rel=1e-6)
+
+
+def test_a_face_at_the_edge_starts_with_the_turn_against_the_line_of_sight():
+    camera = weak(np.random.default_rng(0), 3)
+    aside = perspective_from_weak(camera, np.array([300.0, 500.0, 900.0]))
+    back = aside.weak
+    for name in ("rotation", "translation", "scale"):
+        np.testing.assert_allclose(getattr(back, name), getattr(camera, name), atol=1e-9)
+    np.testing.assert_allclose(aside.pose, camera.rotation, atol=1e-12)
+    around = np.random.default_rng(1).normal(0, 20, (3, 30, 3))  # small beside its distance
+    apart = np.linalg.norm(aside.project(around) - camera.project(around), axis=2).mean(1)
+    no_turn = replace(aside, rotation=camera.rotation)
+    wrong = np.linalg.norm(no_turn.project(around) - camera.project(around), axis=2).mean(1)
+    assert (apart < wrong).all()
+
+
 # ── the box ────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -358,3 +444,8 @@ def test_measurements_that_cannot_be_fitted_are_named(points):
             fit(points, replace(measured, **{name: broken}))
     with pytest.raises(ValueError, match="positive expected error"):
         fit(points, replace(measured, sigma=0 * measured.sigma))
+    with pytest.raises(ValueError, match="only cameras in perspective"):
+        fit(points, replace(measured, distance=np.full(5, 500.0)))
+    near, *_ = drawn(points, unknown, 0)
+    with pytest.raises(ValueError, match="positive number"):
+        fit(points, replace(near, distance=np.full(5, -1.0)))

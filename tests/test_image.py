@@ -18,7 +18,7 @@ from PIL import Image, ImageCms, PngImagePlugin
 from sameface.core.errors import BadPhoto
 from sameface.photo.image import crop, gather, read
 
-ORIENTATION, FOCAL_MM, FOCAL_35, WIDTH, HEIGHT = 0x0112, 0x920A, 0xA405, 0xA002, 0xA003
+ORIENTATION, FOCAL_MM, FOCAL_35 = 0x0112, 0x920A, 0xA405
 
 
 @pytest.fixture(scope="module")
@@ -199,25 +199,10 @@ def test_a_pillow_image_is_a_photo_too(scene):
         read(Image.open(io.BytesIO(encoded(scene, "JPEG")[:900])))
 
 
-def test_focal_length_from_the_35_mm_equivalent(scene):
+def test_the_focal_length_of_the_file_is_in_px_of_the_upright_photo(scene):
     lens = {FOCAL_35: 26, FOCAL_MM: 4.2}
     photo = read(encoded(scene, "JPEG", exif=exif_with({ORIENTATION: 6}, lens)))
     np.testing.assert_allclose(photo.focal, 26 * np.hypot(96, 64) / np.hypot(36, 24))
-
-
-def test_focal_length_from_the_sensor_pitch_survives_a_resize(scene):
-    lens = {FOCAL_MM: 50.0, 0xA20E: 2540.0, 0xA210: 2, WIDTH: 960, HEIGHT: 640}
-    photo = read(encoded(scene, "JPEG", exif=exif_with({}, lens)))
-    np.testing.assert_allclose(photo.focal, 50.0 * 100 / 10)
-
-
-@pytest.mark.parametrize(
-    "lens",
-    [{}, {FOCAL_35: 0}, {FOCAL_35: 26, WIDTH: 960, HEIGHT: 960}, {FOCAL_MM: 4.2}, {FOCAL_35: "long"}],
-    ids=["no EXIF", "zero", "cropped since", "no sensor pitch", "text"],
-)
-def test_no_focal_length_where_the_file_does_not_know(scene, lens):
-    assert read(encoded(scene, "JPEG", exif=exif_with({}, lens))).focal is None
 
 
 def bomb(width: int, height: int) -> bytes:

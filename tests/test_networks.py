@@ -35,6 +35,8 @@ CONFIG = multiview.Config(size=32, batch=2, steps=1)
 YAWS = {"ahead": 0.0, "a little left": -0.25, "left": -0.7, "right": 0.65}
 """of the photos, rad"""
 SIDE = 320.0
+WIDE = 426
+"""px; of a photo as high as that and as wide as a camera's, 4:3"""
 
 
 @pytest.fixture(scope="module")
@@ -132,12 +134,14 @@ def test_cameras_are_those_of_the_method_with_the_assumed_focal_length(folder, r
 
 
 @pytest.mark.parametrize(
-    ("millimetres", "focal"), [(200, np.hypot(SIDE, SIDE) * 200 / np.hypot(36, 24)), (3, 1.2 * SIDE)]
+    ("nearest", "focal"), [(networks.NEAREST, np.hypot(WIDE, SIDE) * 200 / np.hypot(36, 24)), (1e6, 1.2 * WIDE)]
 )
 def test_the_focal_length_of_the_exif_is_taken_unless_the_face_would_touch_the_lens(
-    folder, runs, tmp_path, millimetres, focal
+    folder, runs, tmp_path, monkeypatch, nearest, focal
 ):
-    (tmp_path / "told.jpg").write_bytes(encoded(rendered(3, 0.0), "JPEG", focal_35mm=millimetres))
+    monkeypatch.setattr(networks, "NEAREST", nearest)
+    wide = np.pad(rendered(3, 0.0), ((0, 0), (0, WIDE - int(SIDE)), (0, 0)), mode="edge")
+    (tmp_path / "told.jpg").write_bytes(encoded(wide, "JPEG", focal_35mm=200))
     file, _ = runs["single"]
     measured = systems.load(file).measure(Case("one", (tmp_path / "told.jpg",), (place(),)))
     np.testing.assert_allclose(measured["zoom"], focal, rtol=1e-6)  # by the diagonal of the film

@@ -8,7 +8,6 @@ import numpy as np
 from skimage import data
 
 from sameface import reconstruct
-from sameface.core.camera import WeakPerspective
 from sameface.core.geometry import euler_from_rotation
 from sameface.morphable import default
 from sameface.synthetic.profiling import profile
@@ -20,11 +19,10 @@ def main() -> None:
     photo = np.ascontiguousarray(data.astronaut()[:300, 60:400])
     person = reconstruct(photo)
     view = person.views[0]
-    if not isinstance(view.camera, WeakPerspective):
-        raise TypeError("profiles are made with weak perspective")
+    camera = view.camera.weak  # profiles are made with weak perspective
     mesh = default().vertices(person.identity, view.expression)
-    side = float(np.sign(euler_from_rotation(view.camera.rotation)[1]))
-    row = [profile(photo, view.camera, mesh, default(), side * float(np.radians(yaw))).image for yaw in YAWS]
+    side = float(np.sign(euler_from_rotation(camera.rotation)[1]))
+    row = [profile(photo, camera, mesh, default(), side * float(np.radians(yaw))).image for yaw in YAWS]
     sheet = np.hstack([photo, *row])
     cv2.imwrite("docs/images/profiling.jpg", sheet[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 86])
 

@@ -45,7 +45,7 @@ from sameface.reconstruction.reconstruct import check_options
 
 __all__ = ["Options", "bulk"]
 
-VERSION = 1
+VERSION = 2
 """of what is computed: files of another version are not gone on with"""
 PHOTOS, PERSONS, PLAN, ABOUT = "photos", "persons", "plan.parquet", "bulk.json"
 MEMORY = 1_000_000_000

@@ -15,14 +15,13 @@ from typing import Any
 
 import numpy as np
 
-from sameface.core.camera import Perspective
 from sameface.core.errors import BadPhoto
 from sameface.core.geometry import euler_from_rotation
 from sameface.morphable import default
 from sameface.photo import MIN_SCORE, image
 from sameface.photo.face import Observation
-from sameface.photo.observe import observe
 from sameface.photo.predictor import load
+from sameface.photo.turned import observe_turned
 from sameface.reconstruction.reconstruct import join
 from sameface.reconstruction.result import View
 
@@ -95,8 +94,8 @@ def photo_schema() -> Any:
     return _schema(
         path=pa.string(), person=pa.string(), error=pa.string(), message=pa.string(),
         width=pa.int32(), height=pa.int32(), box=pa.list_(number, 4), score=number, quality=number,
-        camera=pa.string(), rotation=pa.list_(number, 9), translation=pa.list_(number), scale_px_per_mm=number,
-        focal_px=number, center=pa.list_(number, 2), pitch=number, yaw=number, roll=number,
+        rotation=pa.list_(number, 9), translation=pa.list_(number, 3), focal_px=number, focal_from=pa.string(),
+        center=pa.list_(number, 2), pitch=number, yaw=number, roll=number,
         expression=pa.list_(pa.float32(), model.n_expression), identity=pa.list_(pa.float32(), model.n_identity),
         residual=number, disagreement_mm=number,
     )  # fmt: skip
@@ -133,7 +132,7 @@ def _look(row: Row, root: Path, known: set[str], options: Options) -> Observatio
         raise BadPhoto(f"{row['path']} was given twice; it counts once")
     known.add(real)
     photo, identity = image.read(file, name=row["path"]), load("identity")
-    one = observe(photo, load(options.predictor), identity=identity, min_score=options.min_score)[0]
+    one = observe_turned(photo, load(options.predictor), identity=identity, min_score=options.min_score)[0]
     row |= {"width": one.size[0], "height": one.size[1], "box": one.box, "score": one.score, "quality": one.quality}
     return replace(one, picture=np.zeros((0, 0, 3), np.uint8))  # a person's pictures would fill the memory
 
@@ -157,14 +156,13 @@ def _joined(rows: list[Row], seen: list[Observation], options: Options) -> Row:
 def _view(view: View, together: bool) -> Row:
     """The columns of a photo that counted."""
     camera = view.camera
-    pitch, yaw, roll = (float(np.degrees(angle)) for angle in euler_from_rotation(camera.rotation))
-    if isinstance(camera, Perspective):
-        lens = {"camera": "perspective", "focal_px": float(camera.focal), "center": camera.center}
-    else:
-        lens = {"camera": "weak perspective", "scale_px_per_mm": float(camera.scale)}
-    return lens | {
+    pitch, yaw, roll = (float(np.degrees(angle)) for angle in euler_from_rotation(camera.pose))
+    return {
         "rotation": camera.rotation.ravel(),
         "translation": camera.translation,
+        "focal_px": float(camera.focal),
+        "focal_from": view.focal_from,
+        "center": camera.center,
         "pitch": pitch,
         "yaw": yaw,
         "roll": roll,

@@ -32,6 +32,7 @@ def reconstruct(
     face: int | None = None,
     iris: bool = False,
     ipd: float | None = None,
+    focal: str | None = None,
     write: tuple[Kind, ...] = ALL_KINDS,
     min_score: float = MIN_SCORE,
     predictor: str = "default",
@@ -51,6 +52,7 @@ def reconstruct(
         face: Take the k-th largest face of each photo instead of the largest (1).
         iris: Take the scale from the human iris (11.7 mm) instead of the average head.
         ipd: Take the scale from the distance between the pupils, mm.
+        focal: Focal length of all photos, instead of what their files say: 50mm (35 mm equivalent) or 1200px.
         write: Which files to write beside result.json.
         min_score: Least score of a detected face, 0 to 1.
         predictor: Network to use: default, or the path of your own .onnx.
@@ -71,9 +73,9 @@ def reconstruct(
     clips = [photo for photo in photos if is_video(Path(photo))]
     if clips and (len(photos) > 1 or each or all_faces):
         raise ValueError(f"{clips[0]} is a video; give it alone, and leave out --each and --all-faces")
-    check_options(face=face, iris=iris, ipd=ipd, min_score=min_score, smooth=smooth)
+    check_options(face=face, iris=iris, ipd=ipd, min_score=min_score, smooth=smooth, focal=focal)
     points_of(load(predictor))
-    asked = many.Asked(each, all_faces, face or 1, iris, ipd, write, min_score, predictor, smooth, quiet)
+    asked = many.Asked(each, all_faces, face or 1, iris, ipd, focal, write, min_score, predictor, smooth, quiet)
     given = many.gathered(photos)
     paths, rows = [one for one in given if isinstance(one, Path)], [one for one in given if not isinstance(one, Path)]
     outputs.make_folder(out)

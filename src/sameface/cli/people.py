@@ -26,6 +26,7 @@ class Asked(NamedTuple):
     face: int
     iris: bool
     ipd: float | None
+    focal: str | None
     write: tuple[str, ...]
     min_score: float
     predictor: str
@@ -63,7 +64,9 @@ def people(paths: Sequence[Path], asked: Asked, rows: list[Row], tick: Callable[
     taken = {PHOTOS}
     together: list[Observation] = []
     for path in paths:
-        looked = reconstruct.look([path], predictor=asked.predictor, min_score=asked.min_score, progress=tick)
+        looked = reconstruct.look(
+            [path], predictor=asked.predictor, min_score=asked.min_score, focal=asked.focal, progress=tick
+        )
         rows.extend(Row(photo, None, kind, message) for photo, kind, message in looked.problems)
         for faces in looked.faces:
             if asked.all_faces:
@@ -103,7 +106,7 @@ def one_clip(clip: Path, out: Path, asked: Asked, tick: Callable[..., None]) -> 
     try:
         track = video.track(
             clip, smooth=asked.smooth, face=asked.face, predictor=asked.predictor, iris=asked.iris, ipd=asked.ipd,
-            min_score=asked.min_score, progress=lambda done, total: tick(clip.name, total, done),
+            min_score=asked.min_score, focal=asked.focal, progress=lambda done, total: tick(clip.name, total, done),
         )  # fmt: skip
         outputs.write_person(track.person, out, asked.write)
         track.save(out / "frames.csv")

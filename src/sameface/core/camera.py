@@ -9,9 +9,21 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Float
 
-from sameface.core.arrays import Array, Record
+from sameface.core.arrays import Array, Record, namespace
 
-__all__ = ["Camera", "Perspective", "WeakPerspective"]
+__all__ = ["Camera", "Perspective", "WeakPerspective", "onto_axis"]
+
+
+def onto_axis(ray: Float[Array, "*b 3"]) -> Float[Array, "*b 3 3"]:
+    """The smallest rotation that turns a direction with z > 0 onto the optical axis: I + K + K² / (1 + cos θ).
+
+    >>> np.round(onto_axis(np.array([3.0, 0, 4])) @ [3, 0, 4], 9).tolist()
+    [0.0, 0.0, 5.0]
+    """
+    xp = namespace(ray)
+    x, y, z = (ray[..., k] / xp.sqrt((ray**2).sum(-1)) for k in range(3))
+    a, b, c = 1 - x * x / (1 + z), -x * y / (1 + z), 1 - y * y / (1 + z)
+    return xp.stack([a, b, -x, b, c, -y, x, y, z], -1).reshape((*ray.shape[:-1], 3, 3))
 
 
 def _turned(rotation: Array, affine: Float[np.ndarray, "2 3"]) -> tuple[Array, float, Array]:
@@ -36,6 +48,16 @@ class WeakPerspective(Record):
     """px/mm"""
     size: tuple[int, int]
     """(width, height) of the image, px"""
+
+    @property
+    def pose(self) -> Float[Array, "*b 3 3"]:
+        """How the head is turned against the line of sight: the rotation itself."""
+        return self.rotation
+
+    @property
+    def weak(self) -> "WeakPerspective":
+        """The camera itself."""
+        return self
 
     def in_camera(self, points: Float[Array, "*b V 3"]) -> Float[Array, "*b V 3"]:
         """Points turned into the camera's axes, mm; z grows away from the viewer (its origin is arbitrary)."""
@@ -65,6 +87,21 @@ class Perspective(Record):
     """px; the principal point"""
     size: tuple[int, int]
     """(width, height) of the image, px"""
+
+    @property
+    def pose(self) -> Float[Array, "*b 3 3"]:
+        """How the head is turned against the line of sight: who looks into the lens from the photo's edge is frontal.
+
+        The rotation against the optical axis is `rotation`; the two differ by the angle at which the face is seen.
+        """
+        return onto_axis(self.translation) @ self.rotation
+
+    @property
+    def weak(self) -> WeakPerspective:
+        """The weak-perspective camera that agrees at the model's origin."""
+        scale = self.focal / self.translation[..., 2]
+        shift = scale[..., None] * self.translation[..., :2] + self.center
+        return WeakPerspective(rotation=self.pose, translation=shift, scale=scale, size=self.size)
 
     def in_camera(self, points: Float[Array, "*b V 3"]) -> Float[Array, "*b V 3"]:
         """Points in the camera frame, mm; z is the distance from the viewer."""

@@ -1,5 +1,6 @@
 """What a benchmark asks and what a system answers: the two values that meet in `sameface evaluate`."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -8,8 +9,9 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from sameface.core.arrays import Record
+from sameface.core.camera import onto_axis
 
-__all__ = ["Answer", "Case", "CaseFailed", "Published"]
+__all__ = ["Answer", "Case", "CaseFailed", "Published", "pose"]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -42,7 +44,7 @@ class Answer(Record):
     vertices: Float[np.ndarray, "N V 3"] | None = None
     """the whole mesh as seen in each photo"""
     rotation: Float[np.ndarray, "N 3 3"] | None = None
-    """camera rotation of each photo (docs/conventions.md)"""
+    """how the head is turned against the line of sight in each photo, as a camera rotation (docs/conventions.md)"""
     neutral: Float[np.ndarray, "V 3"] | None = None
     """the person's mesh without expression, mm"""
     faces: Int[np.ndarray, "F 3"] | None = None
@@ -69,3 +71,16 @@ class Published(NamedTuple):
     """by the names that `summary` uses"""
     source: str
     """who measured it and where it is printed"""
+
+
+def pose(measured: Mapping[str, np.ndarray]) -> Float[np.ndarray, "N 3 3"]:
+    """How the heads are turned against the line of sight, from the cameras that `System.measure` gives.
+
+    In weak perspective (no center) that is the rotation itself; in perspective the direction to the face counts too.
+    """
+    rotation, center = measured["rotation"], measured.get("center")
+    if center is None:
+        return rotation
+    weak = np.isnan(center[:, :1])
+    ray = np.where(weak, [0.0, 0.0, 1.0], measured["translation"])
+    return onto_axis(ray) @ rotation

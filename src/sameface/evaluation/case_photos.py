@@ -11,10 +11,10 @@ from sameface.core import errors
 from sameface.core.errors import BadPhoto, NoFaceFound, SameFaceError
 from sameface.core.geometry import intersection_over_union
 from sameface.evaluation.case import Case
-from sameface.photo import image
+from sameface.photo import MIN_SCORE, image
 from sameface.photo.face import Observation, Photo
-from sameface.photo.observe import observe
 from sameface.photo.predictor import FIVE, Predictor, load
+from sameface.photo.turned import observe_turned
 from sameface.photo.views import evenly
 
 __all__ = ["Problem", "first_error", "first_photo", "look", "look_at_all", "photos_of", "text_of"]
@@ -53,7 +53,7 @@ def look(photo: Photo, place: Float[np.ndarray, "K 2"] | None, network: Predicto
     That is the face whose box overlaps most with the place (intersection over union); without a place the largest.
     Raises NoFaceFound.
     """
-    faces = observe(photo, network, identity=load("identity"))
+    faces = observe_turned(photo, network, identity=load("identity"), min_score=MIN_SCORE)
     if place is None:
         return faces[0]
     five = [network.description["point_ids"].index(k) for k in FIVE]

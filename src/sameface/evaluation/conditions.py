@@ -19,7 +19,7 @@ from jaxtyping import Bool, Float, Int
 
 from sameface.core.arrays import Record
 from sameface.core.geometry import euler_from_rotation
-from sameface.evaluation.case import Case
+from sameface.evaluation.case import Case, pose
 from sameface.mesh.write import write_file
 from sameface.metrics.verification import area_under_curve
 from sameface.morphable import MorphableModel, default
@@ -79,7 +79,7 @@ def _row(measured: dict[str, np.ndarray], name: str) -> dict[str, np.ndarray]:
         missing.add("neutral or identity")
     if missing:
         raise ValueError(f"of {name} the system does not say {', '.join(sorted(missing))}, which the conditions need")
-    row = {key: measured[key][0].astype(np.float64) for key in ("rotation", "expression")}
+    row = {"rotation": pose(measured)[0].astype(np.float64), "expression": measured["expression"][0].astype(np.float64)}
     if "identity" in measured:
         row["identity"] = measured["identity"].astype(np.float64)
     mesh = measured["neutral"] if "neutral" in measured else default().vertices(measured["identity"])

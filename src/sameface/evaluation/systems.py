@@ -8,7 +8,8 @@ benchmark compares (quick).
 What `measure` gives, as far as the system says it (N photos that could be used):
 
     identity (S,), expression (N, E)          coefficients of our morphable model
-    rotation (N, 3, 3), translation (N, 3), zoom (N,), center (N, 2)     cameras in photo px; center NaN: weak
+    rotation (N, 3, 3), translation (N, 3), zoom (N,), center (N, 2)     cameras in photo px; center NaN: weak;
+                                              an answer's rotation is the head's against the line of sight
     landmarks (N, 68, 3)                      photo px, where they are not those of the morphable model
     code/<name> (N, D)                        vectors to compare people by
     neutral, faces, neutral_landmarks         a mesh, where it is not one of our morphable model
@@ -27,7 +28,7 @@ from jaxtyping import Float
 from sameface.core.camera import Perspective, WeakPerspective
 from sameface.core.files import sha256
 from sameface.evaluation import networks
-from sameface.evaluation.case import Answer, Case
+from sameface.evaluation.case import Answer, Case, pose
 from sameface.evaluation.case_photos import look_at_all, text_of
 from sameface.evaluation.predictions import predicted
 from sameface.morphable import default
@@ -49,8 +50,9 @@ NAMES = ("default", "mean")
 """what is no path"""
 CODE = (
     "photo/observe", "reconstruction/agreement", "reconstruction/cameras", "reconstruction/fit",
-    "reconstruction/reconstruct", "photo/detect", "photo/predictor", "photo/image", "photo/decode", "photo/views",
-    "core/camera", "core/geometry", "evaluation/systems", "evaluation/case_photos", "evaluation/networks",
+    "reconstruction/reconstruct", "photo/detect", "photo/predictor", "photo/image", "photo/decode", "photo/lens",
+    "photo/turned", "photo/views", "core/camera", "core/geometry", "evaluation/systems", "evaluation/case",
+    "evaluation/case_photos", "evaluation/networks",
     "morphable/points",
 )  # fmt: skip
 """modules whose text decides what a system measures"""
@@ -102,6 +104,8 @@ def answer(measured: Measured, asked: Collection[str] = ANSWERS) -> Answer:
     model, parts = default(), {}
     parts["codes"] = {key.partition("/")[2]: values for key, values in measured.items() if key.startswith("code/")}
     parts |= {name: measured[name] for name in ANSWERS if name in measured}
+    if "rotation" in measured:
+        parts["rotation"] = pose(measured)
     if "zoom" in measured:
         expression = measured["expression"]
         identity = np.repeat(measured["identity"][None], len(expression), axis=0)

@@ -18,6 +18,7 @@ from jaxtyping import Shaped, UInt8
 from PIL import Image, ImageCms
 
 from sameface.core.errors import BadPhoto
+from sameface.photo.lens import Lens, from_exif
 
 __all__ = ["LARGEST_PHOTO", "Decoded", "array_rgb", "decode", "upright_rgb"]
 
@@ -50,10 +51,6 @@ _AVIF_BRANDS = (b"avif", b"avis")
 _READABLE = "JPEG, PNG, WebP, HEIC, AVIF, TIFF, GIF and BMP"
 
 _DNG_VERSION, _ORIENTATION, _EXIF_BLOCK = 50706, 0x0112, 0x8769
-_FOCAL, _FOCAL_35MM, _WIDTH, _HEIGHT = 0x920A, 0xA405, 0xA002, 0xA003
-_PLANE_RESOLUTION, _PLANE_UNIT = 0xA20E, 0xA210
-_UNIT_MM = {2: 25.4, 3: 10.0, 4: 1.0, 5: 0.001}
-_DIAGONAL_35MM = float(np.hypot(36.0, 24.0))
 
 _BROKEN = (
     OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, EOFError, OverflowError, RuntimeError,
@@ -67,8 +64,8 @@ class Decoded(NamedTuple):
     """A photo out of its file."""
 
     pixels: UInt8[np.ndarray, "H W 3"]
-    focal: float | None
-    """px of these pixels"""
+    lens: Lens
+    """what the EXIF data tell of the focal length, in px of these pixels"""
 
 
 def decode(data: bytes, name: str) -> Decoded:
@@ -100,13 +97,13 @@ def upright_rgb(image: Image.Image, name: str) -> Decoded:
         with _header_lock, warnings.catch_warnings():  # Pillow warns of untidy EXIF; a lock, because filters are global
             warnings.simplefilter("ignore")
             exif = image.getexif()
-            lens = dict(exif.get_ifd(_EXIF_BLOCK))
+            block = dict(exif.get_ifd(_EXIF_BLOCK))
     except _BROKEN:  # unreadable EXIF data say nothing: neither a turn nor a lens
-        exif, lens = Image.Exif(), {}
+        exif, block = Image.Exif(), {}
     if _DNG_VERSION in exif:
         raise BadPhoto(f"{name} is a camera raw file (DNG): develop it to JPEG or TIFF first")
     pixels = _turned(_rgb(image, name), exif.get(_ORIENTATION, 1))
-    return Decoded(pixels, _focal(lens, image.width, image.height))
+    return Decoded(pixels, from_exif(exif, block, image.width, image.height))
 
 
 def array_rgb(array: Shaped[np.ndarray, "..."], name: str) -> UInt8[np.ndarray, "H W 3"]:
@@ -258,34 +255,3 @@ def _turned(pixels: UInt8[np.ndarray, "H W 3"], orientation: object) -> UInt8[np
         pixels = cv2.transpose(pixels)
     flip = {2: 1, 3: -1, 4: 0, 6: 1, 7: -1, 8: 0}.get(orientation) if isinstance(orientation, int) else None
     return pixels if flip is None else cv2.flip(pixels, flip)  # type: ignore[return-value]
-
-
-def _focal(lens: dict[int, object], width: int, height: int) -> float | None:
-    """Focal length in px of a (width × height) px image from its EXIF block, or None if that does not say.
-
-    From the 35 mm equivalent, which compares diagonals (CIPA DC-008): f = f_35 · diagonal_px / 43.27 mm. Otherwise
-    from the lens and the sensor's pitch: f = f_mm · px per mm, corrected for a resize since. A photo whose sides
-    are not in the proportion the camera wrote was cropped: neither holds then.
-    """
-    stored = _number(lens.get(_WIDTH)), _number(lens.get(_HEIGHT))
-    if stored[0] and stored[1]:
-        then, now = max(stored) / min(stored), max(width, height) / min(width, height)
-        if abs(then / now - 1) > 0.02:
-            return None
-    if 5 <= (equivalent := _number(lens.get(_FOCAL_35MM))) <= 2000:
-        return equivalent * float(np.hypot(width, height)) / _DIAGONAL_35MM
-    focal_mm, resolution = _number(lens.get(_FOCAL)), _number(lens.get(_PLANE_RESOLUTION))
-    unit = _UNIT_MM.get(int(_number(lens.get(_PLANE_UNIT)) or 2))
-    if not (focal_mm and resolution and unit and stored[0]):
-        return None
-    focal = focal_mm * resolution / unit * max(width, height) / max(stored)
-    return focal if 0.1 < focal / max(width, height) < 100 else None
-
-
-def _number(value: object) -> float:
-    """A positive finite number from an EXIF field, or 0."""
-    try:
-        number = float(value)  # type: ignore[arg-type]
-    except (TypeError, ValueError, ZeroDivisionError, OverflowError):
-        return 0.0
-    return number if np.isfinite(number) and number > 0 else 0.0

@@ -13,12 +13,16 @@ __all__ = ["Observation", "Photo"]
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Photo(Record):
-    """Upright sRGB pixels and what the file knew about its lens."""
+    """Upright sRGB pixels and what is known about the lens."""
 
     pixels: UInt8[np.ndarray, "H W 3"]
     name: str
     focal: float | None = None
-    """px of these pixels, from EXIF; None when the file does not say"""
+    """px of these pixels; None where nobody knows"""
+    focal_from: str = "given"
+    """who says so: the file (exif) or the user (given)"""
+    notes: tuple[str, ...] = ()
+    """sentences about the photo that the user should read"""
 
     @property
     def size(self) -> tuple[int, int]:
@@ -34,7 +38,7 @@ class Observation(Record):
     size: tuple[int, int]
     """(width, height) of the photo"""
     focal: float | None
-    """px, where the file knew it"""
+    """px, where it is known"""
     box: Float[np.ndarray, " 4"]
     """x0, y0, x1, y1"""
     score: float
@@ -52,3 +56,7 @@ class Observation(Record):
     """the part of the photo around the face, for overlays and textures"""
     to_picture: Float[np.ndarray, "2 3"]
     """photo px → picture px"""
+    focal_from: str = "given"
+    """as the photo's"""
+    notes: tuple[str, ...] = ()
+    """sentences about the photo and this face in it that the user should read"""

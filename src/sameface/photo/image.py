@@ -15,6 +15,7 @@ from sameface.core.errors import BadData, BadPhoto
 from sameface.core.files import names_in
 from sameface.photo.decode import Decoded, array_rgb, decode, upright_rgb
 from sameface.photo.face import Photo
+from sameface.photo.lens import Lens
 
 __all__ = ["PHOTO_SUFFIXES", "crop", "gather", "read"]
 
@@ -41,7 +42,7 @@ def read(source: Source, *, name: str | None = None) -> Photo:
     """
     if isinstance(source, np.ndarray):
         name = name or "the array"
-        decoded = Decoded(array_rgb(source, name), None)
+        decoded = Decoded(array_rgb(source, name), Lens(None))
     elif isinstance(source, Image.Image):
         name = name or str(getattr(source, "filename", "") or "the image")
         decoded = _from_pillow(source, name)
@@ -56,7 +57,8 @@ def read(source: Source, *, name: str | None = None) -> Photo:
     height, width = decoded.pixels.shape[:2]
     if min(height, width) < SMALLEST_SIDE:
         raise BadPhoto(f"{name} has {width}×{height} pixels; a photo has at least {SMALLEST_SIDE} on each side")
-    return Photo(decoded.pixels, name, decoded.focal)
+    focal, note = decoded.lens
+    return Photo(decoded.pixels, name, focal, "exif", (note,) if note else ())
 
 
 def _from_pillow(image: Image.Image, name: str) -> Decoded:

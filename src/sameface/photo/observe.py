@@ -167,6 +167,8 @@ def _observation(
         quality=float(1 / (1 + (np.median(error) / QUALITY_HALVES_AT) ** 2)),
         picture=picture,
         to_picture=to_picture,
+        focal_from=photo.focal_from,
+        notes=photo.notes,
     )
 
 

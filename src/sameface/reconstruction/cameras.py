@@ -3,9 +3,9 @@
 from dataclasses import replace
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
-from sameface.core.camera import Camera, Perspective, WeakPerspective
+from sameface.core.camera import Camera, Perspective, WeakPerspective, onto_axis
 from sameface.core.geometry import rotation_from_axis_angle
 
 __all__ = ["camera_jacobian", "fit_cameras", "huber_weights", "moved", "perspective_from_weak", "ridged"]
@@ -35,30 +35,38 @@ def fit_cameras(
 
 
 def perspective_from_weak(
-    camera: WeakPerspective, focal: Float[np.ndarray, " N"], center: Float[np.ndarray, "N 2"] | None = None
+    camera: WeakPerspective, focal: Float[np.ndarray, "*b"], center: Float[np.ndarray, "*b 2"] | None = None
 ) -> Perspective:
-    """The pinhole camera with this focal length (px) that agrees at the origin; `center`: the photo's if None."""
+    """The pinhole camera with this focal length (px) that agrees at the origin (`Perspective.weak` is the inverse).
+
+    `center`: the photo's if None.
+    """
     depth = focal / camera.scale
     if center is None:
         center = np.broadcast_to(np.array(camera.size, np.float64) / 2, camera.translation.shape).copy()
     aside = (camera.translation - center) / camera.scale[..., None]
+    translation = np.concatenate([aside, depth[..., None]], axis=-1)
     return Perspective(
-        rotation=camera.rotation,
-        translation=np.concatenate([aside, depth[..., None]], axis=-1),
+        rotation=onto_axis(translation).swapaxes(-1, -2) @ camera.rotation,
+        translation=translation,
         focal=np.asarray(focal, np.float64),
         center=center,
         size=camera.size,
     )
 
 
-def camera_jacobian(camera: Camera, points: Float[np.ndarray, "N L 3"]) -> tuple[np.ndarray, np.ndarray]:
+def camera_jacobian(
+    camera: Camera, points: Float[np.ndarray, "N L 3"], lens: Bool[np.ndarray, " N"] | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """d q / d (ω, rest) (N, L, 2, 6) for R ← exp(ω) R, and d q / d X_cam (N, L, 2, 3).
 
-    The rest is (log scale, t_x, t_y) or, in perspective, the translation (mm).
+    The rest is (log scale, t_x, t_y) or, in perspective, the translation (mm). With `lens` a seventh unknown follows,
+    which is one of the photos that are true in it: log of focal length and distance together, as in a dolly zoom. The
+    model's origin stays where it is and as large as it is, and all else moves by (q − center) (1 − t_z / X_cam,z).
     """
     turned = points @ camera.rotation.swapaxes(-1, -2)
     n, count = points.shape[:2]
-    by_point, jacobian = np.zeros((n, count, 2, 3)), np.zeros((n, count, 2, 6))
+    by_point, jacobian = np.zeros((n, count, 2, 3)), np.zeros((n, count, 2, 6 if lens is None else 7))
     if isinstance(camera, WeakPerspective):
         by_point[..., 0, 0] = by_point[..., 1, 1] = camera.scale[:, None]
         jacobian[..., 3] = camera.scale[:, None, None] * turned[..., :2]
@@ -68,7 +76,9 @@ def camera_jacobian(camera: Camera, points: Float[np.ndarray, "N L 3"]) -> tuple
         nearness = camera.focal[:, None] / seen[..., 2]
         by_point[..., 0, 0] = by_point[..., 1, 1] = nearness
         by_point[..., 2] = -nearness[..., None] * seen[..., :2] / seen[..., 2:]
-        jacobian[..., 3:] = by_point
+        jacobian[..., 3:6] = by_point
+        if lens is not None:
+            jacobian[..., 6] = (lens[:, None] * nearness * turned[..., 2] / seen[..., 2])[..., None] * seen[..., :2]
     x, y, z = turned[..., 0, None], turned[..., 1, None], turned[..., 2, None]  # d X = ω × X
     jacobian[..., 0] = y * by_point[..., 2] - z * by_point[..., 1]
     jacobian[..., 1] = z * by_point[..., 0] - x * by_point[..., 2]
@@ -76,17 +86,20 @@ def camera_jacobian(camera: Camera, points: Float[np.ndarray, "N L 3"]) -> tuple
     return jacobian, by_point
 
 
-def moved(camera: Camera, step: Float[np.ndarray, "N 6"]) -> Camera:
-    """The cameras after a Gauss-Newton step, at most 0.3 rad of turn at once."""
+def moved(camera: Camera, step: Float[np.ndarray, "N K"]) -> Camera:
+    """The cameras after a Gauss-Newton step in 6 or 7 unknowns, at most 0.3 rad of turn at once."""
     turn = step[:, :3] * np.minimum(1, 0.3 / np.maximum(np.linalg.norm(step[:, :3], axis=1, keepdims=True), 1e-12))
     rotation = rotation_from_axis_angle(turn) @ camera.rotation
     if isinstance(camera, WeakPerspective):
         scale = camera.scale * np.exp(np.clip(step[:, 3], -0.5, 0.5))
         return replace(camera, rotation=rotation, scale=scale, translation=camera.translation + step[:, 4:])
-    move = step[:, 3:].copy()
-    depth = camera.translation[:, 2]
-    move[:, 2] = np.clip(move[:, 2], -0.4 * depth, 0.6 * depth)
-    return replace(camera, rotation=rotation, translation=camera.translation + move)
+    translation, depth = camera.translation + step[:, 3:6], camera.translation[:, 2]
+    translation[:, 2] = np.clip(translation[:, 2], 0.6 * depth, 1.6 * depth)
+    if step.shape[1] == 6:
+        return replace(camera, rotation=rotation, translation=translation)
+    zoom = np.exp(np.clip(step[:, 6], -0.5, 0.5))
+    translation[:, 2] *= zoom
+    return replace(camera, rotation=rotation, translation=translation, focal=camera.focal * zoom)
 
 
 def huber_weights(

@@ -4,13 +4,16 @@ The multi-image fit of Liu et al. 2018 (sec. 3.3.2, eq. 7), with priors and robu
 identity α (shared), and per photo i the camera c_i and the expression β_i ∈ [0, 1]:
 
     Σ_i Σ_l ρ(|P(c_i) v_l(α, β_i) − q_il| / σ_il)
-        + λ_id (1 + (N−1) r) |α − k ᾱ|² + λ_exp Σ_i |β_i − β̄_i|²
+        + λ_id (1 + (N−1) r) |α − k ᾱ|² + λ_exp Σ_i |β_i − β̄_i|² + λ_far Σ_i log² (z_i / z̄_i)
 
 ᾱ is what a network says of the identity, on average over the photos (weights (face's size / mean σ)²). Networks make
 the same mistakes in every photo of a person: r is how far the N photos repeat each other. With r = 1, N copies of a
 photo give the shape of one; with r = 0 they count as N independent witnesses and overrule the prior. With k = 0 the
 prior is the average face.
 ρ is Huber's function, q_il the measured points and σ_il their expected errors (px), β̄_i what the network said.
+z_i is the distance of the face, an unknown of every photo whose focal length is unknown, and z̄_i what is expected of
+it. Only how much larger near parts look tells it, and a face that is deeper and farther looks nearly the same: where
+points lie a little differently from the model's, the data alone put frontal faces too far away (results/distance.json).
 Each round takes two Gauss-Newton steps: the identity (cameras and the expressions inside their box move along), then
 the expressions (cameras move along). What moves along is eliminated by the Schur complement, so that the valleys
 between head size and distance, and between a smile and a wide mouth, cost no rounds. The objective never rises: a step
@@ -24,7 +27,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from sameface.core.arrays import Record
-from sameface.core.camera import Camera
+from sameface.core.camera import Camera, Perspective
 from sameface.morphable.points import Points
 from sameface.reconstruction.cameras import camera_jacobian, fit_cameras, huber_weights, moved, ridged
 
@@ -51,6 +54,8 @@ class Priors:
     """k: the expected face is this part of what the network says; 0: the average face"""
     expression: float = 20.0
     """λ_exp: pull towards the network's expression"""
+    distance: float = 32.0
+    """λ_far: pull towards the expected distance where the focal length is unknown (results/distance.json)"""
     huber: float = 1.5
     """residuals beyond this many σ count linearly"""
     rounds: int = 8
@@ -71,6 +76,9 @@ class Measured(Record):
     """the network's"""
     camera: Camera
     """batch of N, in photo px"""
+    distance: Float[np.ndarray, " N"] | None = None
+    """mm, in perspective: what is expected of the distance where the focal length is unknown (the camera's is a start
+    then); NaN where it is known; None: all are known"""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -143,6 +151,10 @@ class _State:
         known: Float[np.ndarray, " S"] | None = None,
     ):
         self.model, self.measured, self.priors, self.owner = model, measured, priors, owner
+        expected = np.full(len(owner), np.nan) if measured.distance is None else measured.distance
+        lens = np.isfinite(expected)
+        self.lens, self.n_camera = (lens, 7) if lens.any() else (None, 6)
+        self.expected_distance = np.where(lens, expected, 1.0)
         self.ridge = priors.identity * (1 + (np.bincount(owner) - 1) * priors.repeated)
         trust = (_sizes(measured.landmarks) / np.mean(measured.sigma, axis=1)) ** 2
         start = _per_owner(trust[:, None] * measured.identity, owner) / _per_owner(trust, owner)[:, None]
@@ -163,7 +175,14 @@ class _State:
         inside = np.minimum(distance, self.priors.huber)
         data = (inside * (2 * distance - inside)).sum(1)
         self.cost = data + self.priors.expression * ((self.expression - self.measured.expression) ** 2).sum(1)
+        if self.lens is not None:
+            self.cost += self.priors.distance * self.nearer() ** 2
         return self.cost
+
+    def nearer(self) -> np.ndarray:
+        """(N,) log of expected / present distance; 0 where it is no unknown."""
+        assert self.lens is not None
+        return self.lens * np.log(self.expected_distance / self.camera.translation[:, 2])
 
     def objective(self) -> float:
         return float(self.cost.sum() + self.prior().sum())
@@ -177,18 +196,24 @@ class _State:
         return _per_owner(self.cost, self.owner) + self.prior()
 
     def normal(self, part: slice, columns: slice = slice(None)) -> np.ndarray:
-        """(n, 6 + K + 1, 6 + K + 1) products of the weighted Jacobian's columns, the residuals behind them as one more:
+        """(n, C + K + 1, C + K + 1) products of the weighted Jacobian's columns, the residuals behind them as one more:
         in the camera and K coefficients of the face, `columns` of expression and identity side by side."""
         camera, residual, basis = self.camera[part], self.residual[part], self.model.both[..., columns]
+        lens, count = None if self.lens is None else self.lens[part], self.n_camera
         root = np.sqrt(huber_weights(residual, self.measured.sigma[part], self.priors.huber))[..., None]
-        by_camera, by_point = camera_jacobian(camera, self.shape[part])
-        (n, landmarks), width = by_camera.shape[:2], basis.shape[-1]
-        jacobian = np.empty((n, landmarks, 2, 6 + width + 1))
-        jacobian[..., :6] = root[..., None] * by_camera
-        np.matmul(root[..., None] * (by_point @ camera.rotation[:, None]), basis, out=jacobian[..., 6:-1])
+        by_camera, by_point = camera_jacobian(camera, self.shape[part], lens)
+        (n, landmarks), width = by_camera.shape[:2], count + basis.shape[-1] + 1
+        jacobian = np.empty((n, landmarks, 2, width))
+        jacobian[..., :count] = root[..., None] * by_camera
+        np.matmul(root[..., None] * (by_point @ camera.rotation[:, None]), basis, out=jacobian[..., count:-1])
         jacobian[..., -1] = root * residual
-        jacobian = jacobian.reshape(n, 2 * landmarks, 6 + width + 1)
-        return jacobian.swapaxes(1, 2) @ jacobian
+        flat = jacobian.reshape(n, 2 * landmarks, width)
+        products = flat.swapaxes(1, 2) @ flat
+        if lens is not None:  # the prior's row: log z changes by t_z / z and by the seventh unknown
+            row = np.zeros(products.shape[:2])
+            row[:, 5], row[:, 6], row[:, -1] = lens / camera.translation[:, 2], lens, self.nearer()[part]
+            products += self.priors.distance * row[:, :, None] * row[:, None]
+        return products
 
     def by_parts(self, reduced: Callable[[slice], tuple[np.ndarray, ...]]) -> tuple[np.ndarray, ...]:
         """A function of a few photos at a time, so that their Jacobians stay in the processor's cache."""
@@ -200,7 +225,7 @@ class _State:
         n_expression = self.expression.shape[1]
 
         def reduced(part: slice) -> tuple[np.ndarray, ...]:
-            return _eliminated(self.normal(part, slice(n_expression)), 6)
+            return _eliminated(self.normal(part, slice(n_expression)), self.n_camera)
 
         hessian, gradient, back = self.by_parts(reduced)
         pull = self.priors.expression
@@ -219,17 +244,18 @@ class _State:
 
     def step_identity(self) -> None:
         """Ridge regression in each person's identity, cameras and free expressions moving along."""
-        n_expression, p = self.expression.shape[1], self.priors
-        ridge = np.append(np.zeros(6), np.full(n_expression, p.expression))
+        first, p = self.n_camera, self.priors
+        count = first + self.expression.shape[1]
+        ridge = np.append(np.zeros(first), np.full(count - first, p.expression))
 
         def reduced(part: slice) -> tuple[np.ndarray, ...]:
             normal, now = self.normal(part), self.expression[part]
-            pull = np.zeros((len(now), 6 + n_expression))
-            pull[:, 6:] = p.expression * (self.measured.expression[part] - now)
-            slope = (pull + normal[:, : 6 + n_expression, -1])[:, 6:]
+            pull = np.zeros((len(now), count))
+            pull[:, first:] = p.expression * (self.measured.expression[part] - now)
+            slope = (pull + normal[:, :count, -1])[:, first:]
             stuck = np.zeros_like(pull, dtype=bool)  # at a bound and pushed against it
-            stuck[:, 6:] = ((now <= 0) & (slope < 0)) | ((now >= 1) & (slope > 0))
-            return _eliminated(normal, 6 + n_expression, ridge, pull, stuck)
+            stuck[:, first:] = ((now <= 0) & (slope < 0)) | ((now >= 1) & (slope > 0))
+            return _eliminated(normal, count, ridge, pull, stuck)
 
         hessian, gradient, back = self.by_parts(reduced)
         total = _per_owner(hessian, self.owner)
@@ -242,8 +268,8 @@ class _State:
         def at(step: np.ndarray) -> np.ndarray:
             mine = step[self.owner][:, None]
             self.identity = start[2] + step[:, None] * delta
-            self.expression = np.clip(start[1] + mine * move[:, 6:], 0, 1)
-            self.camera = moved(start[0], mine * move[:, :6])
+            self.expression = np.clip(start[1] + mine * move[:, first:], 0, 1)
+            self.camera = moved(start[0], mine * move[:, :first])
             self.look()
             return self.per_person()
 
@@ -332,6 +358,9 @@ def _check(points: Points, measured: Measured) -> None:
             raise ValueError(f"the measured {name} of {n} photos contain values that are not finite")
     if not (measured.sigma > 0).all():
         raise ValueError("every landmark needs a positive expected error sigma (px)")
+    distance = measured.distance
+    if distance is not None and ((distance <= 0).any() or not isinstance(measured.camera, Perspective)):
+        raise ValueError("an expected distance is a positive number (mm), and only cameras in perspective have one")
 
 
 def _per_owner(values: np.ndarray, owner: np.ndarray) -> np.ndarray:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from sameface.core.camera import Camera, Perspective, WeakPerspective
+from sameface.core.camera import Perspective, WeakPerspective
 from sameface.core.errors import BadPhoto, NoFaceFound, SameFaceError
 from sameface.core.geometry import align, barycentric
 from sameface.morphable import MorphableModel, default
@@ -15,8 +15,10 @@ from sameface.morphable.points import Points
 from sameface.photo import MIN_SCORE, image
 from sameface.photo.face import Observation, Photo
 from sameface.photo.image import Source
+from sameface.photo.lens import DIAGONAL_35MM, focal_in_px
 from sameface.photo.observe import observe, points_of
 from sameface.photo.predictor import Predictor, load, networks_name
+from sameface.photo.turned import observe_turned
 from sameface.reconstruction.agreement import disagreeing, reason
 from sameface.reconstruction.cameras import perspective_from_weak
 from sameface.reconstruction.fit import Fit, Measured, Priors, fit
@@ -48,10 +50,12 @@ LONGEST_WINDOW = 10.0
 """s; more would smooth away whatever a face does"""
 LEAST_SCORE = 0.05
 """of a detected face; below it everything is a candidate"""
-NEAREST = 180.0
-"""model mm from lens to face; a focal length that means less is not believed: the photo is a crop of another"""
-FAR_AWAY = 40.0
-"""focal length / photo side of a camera that is as good as weak perspective"""
+NEAREST, NEAR = 180.0, 400.0
+"""model mm from lens to face; a focal length that means less is not believed (the photo is a crop of another), or
+noted: few photos are taken from so near"""
+USUAL_DISTANCE, WIDEST = 1000.0, 26.0
+"""model mm from lens to face, the median of what is expected where the focal length is unknown; and the 35 mm
+equivalent (mm) of the widest lens that is: a phone's. Small faces, which would ask for a wider one, are farther away"""
 
 
 @dataclass(frozen=True)
@@ -69,6 +73,7 @@ def reconstruct(
     iris: bool = False,
     ipd: float | None = None,
     min_score: float = MIN_SCORE,
+    focal: float | str | None = None,
     priors: Priors | None = None,
 ) -> Reconstruction:
     """The 3D face of ONE person from one or several photos (paths, bytes, arrays or Pillow images).
@@ -77,10 +82,11 @@ def reconstruct(
     left out and named in `dropped`; if none can be used, the first problem is raised (BadPhoto, NoFaceFound).
 
     Millimetres are those of an average head unless `iris` (the human iris is 11.7 mm wide) or `ipd` (the distance
-    between the pupils in mm) sets the scale. Photos whose EXIF tells the focal length get a perspective camera.
+    between the pupils in mm) sets the scale. The focal length of a photo is that of its EXIF data, or `focal` for all
+    photos: a number of px, or a text: "1200px", "50mm" (35 mm equivalent). Where nobody knows it, it is estimated.
     """
-    check_options(face=face, iris=iris, ipd=ipd, min_score=min_score)
-    looked = look(_flat(photos), predictor=predictor, min_score=min_score)
+    check_options(face=face, iris=iris, ipd=ipd, min_score=min_score, focal=focal)
+    looked = look(_flat(photos), predictor=predictor, min_score=min_score, focal=focal)
     number = face or 1
     chosen, problems = [], list(looked.problems)
     for faces in looked.faces:
@@ -98,10 +104,15 @@ def look(
     *,
     predictor: str = "default",
     min_score: float = MIN_SCORE,
+    focal: float | str | None = None,
+    turned: bool = True,
     progress: Callable[[str], Any] | None = None,
 ) -> Looked:
-    """Every face of every photo, the largest first; problems are collected, not raised. Photos are read one by one."""
-    check_options(min_score=min_score)
+    """Every face of every photo, the largest first; problems are collected, not raised. Photos are read one by one.
+
+    `focal` as in `reconstruct`. With `turned`, photos without a good face are also looked at from their other sides.
+    """
+    check_options(min_score=min_score, focal=focal)
     network = load(predictor)
     points_of(network)  # a network that is not what it should be is no photo's fault
     faces, problems, seen_names = [], [], set()
@@ -112,7 +123,12 @@ def look(
             if photo.name in seen_names:
                 raise BadPhoto(f"{photo.name} was given twice; the second is left out")
             seen_names.add(photo.name)
-            faces.append(tuple(observe(photo, network, identity=load("identity"), min_score=min_score)))
+            if focal is not None:
+                photo = replace(photo, focal=focal_in_px(focal, photo.size), focal_from="given", notes=())
+            every = (observe_turned if turned else observe)(
+                photo, network, identity=load("identity"), min_score=min_score
+            )
+            faces.append(tuple(every))
         except SameFaceError as error:
             problems.append((name, type(error).__name__, str(error)))
         except MemoryError:
@@ -137,7 +153,7 @@ def join(
     check_options(iris=iris, ipd=ipd)
     network, model = load(predictor), default()
     points = points_of(network)
-    believed = [_without_wrong_focal(one) for one in seen]
+    believed = [_believed(one) for one in seen]
     good, dropped = _good_enough(believed)
     data = measured(good)
     alone = fit(points, data, priors, shared=False)
@@ -158,7 +174,7 @@ def join(
         scale=scale,
         scale_from=origin,
         dropped=tuple(problems) + tuple(dropped),
-        notes=tuple(_notes(views) + _wrong_focals(seen, believed)),
+        notes=tuple(_notes(views)),
     )
     return answer
 
@@ -170,6 +186,7 @@ def check_options(
     ipd: float | None = None,
     min_score: float = MIN_SCORE,
     smooth: float = 0.0,
+    focal: float | str | None = None,
 ) -> None:
     """Raise ValueError for options of a reconstruction that contradict each other or cannot be meant."""
     if face is not None and face < 1:
@@ -182,17 +199,33 @@ def check_options(
         raise ValueError(f"min_score is {min_score:g}; expected {LEAST_SCORE:g} (any candidate) to 1")
     if not 0 <= smooth <= LONGEST_WINDOW:
         raise ValueError(f"smooth is {smooth:g}; expected 0 (not at all) to {LONGEST_WINDOW:g} seconds")
+    if focal is not None:
+        focal_in_px(focal, (1, 1))
 
 
 def measured(seen: Sequence[Observation]) -> Measured:
-    """Observations as the data of a fit; no point is believed four times as much as the median one of its photo."""
+    """Observations as the data of a fit; no point is believed four times as much as the median one of its photo.
+
+    Cameras are in perspective, their principal point the middle of the photo. Without a focal length the distance is
+    an unknown; USUAL_DISTANCE is expected, or farther, where only a lens wider than WIDEST could see so small a face.
+    """
     sigma = np.stack([o.sigma for o in seen])
+    size = np.array([o.size for o in seen], np.float64)
+    weak = WeakPerspective(
+        rotation=np.stack([o.camera.rotation for o in seen]),
+        translation=np.stack([o.camera.translation for o in seen]),
+        scale=np.array([float(o.camera.scale) for o in seen]),
+        size=seen[0].camera.size,
+    )
+    distance = np.maximum(USUAL_DISTANCE, WIDEST / DIAGONAL_35MM * np.hypot(*size.T) / weak.scale)
+    focal = np.array([o.focal or d * s for o, d, s in zip(seen, distance, weak.scale, strict=True)])
     return Measured(
         landmarks=np.stack([o.landmarks for o in seen]),
         sigma=np.maximum(sigma, 0.25 * np.median(sigma, axis=1, keepdims=True)),
         identity=np.stack([o.identity for o in seen]),
         expression=np.stack([o.expression for o in seen]),
-        camera=_cameras(seen),
+        camera=perspective_from_weak(weak, focal, size / 2),
+        distance=np.where([o.focal is None for o in seen], distance, np.nan),
     )
 
 
@@ -251,41 +284,21 @@ def _good_enough(seen: list[Observation]) -> tuple[list[Observation], list[tuple
     return [o for o in seen if o.quality >= LEAST_QUALITY], dropped
 
 
-def _without_wrong_focal(seen: Observation) -> Observation:
-    """The observation, its focal length forgotten if the face would be too near for it."""
-    near = seen.focal is not None and seen.focal / float(seen.camera.scale) < NEAREST
-    return replace(seen, focal=None) if near else seen
-
-
-def _wrong_focals(seen: Sequence[Observation], believed: Sequence[Observation]) -> list[str]:
-    wrong = [one.photo for one, other in zip(seen, believed, strict=True) if one.focal != other.focal]
-    why = "the focal length in its EXIF data puts the face too near the lens; was the photo cropped? It was not used"
-    return [f"{photo}: {why}" for photo in wrong]
-
-
-def _cameras(seen: Sequence[Observation]) -> Camera:
-    """Weak perspective, or perspective for all photos where at least one knows its focal length.
-
-    A photo that does not know it then gets a camera from far away, centred on the face: nothing is seen obliquely.
-    """
-    one = seen[0].camera.size
-    weak = WeakPerspective(
-        rotation=np.stack([o.camera.rotation for o in seen]),
-        translation=np.stack([o.camera.translation for o in seen]),
-        scale=np.array([float(o.camera.scale) for o in seen]),
-        size=one,
-    )
-    if all(o.focal is None for o in seen):
-        return weak
-    focal = np.array([o.focal if o.focal else FAR_AWAY * max(o.size) for o in seen])
-    center = np.array([np.array(o.size) / 2 if o.focal else o.camera.translation for o in seen], np.float64)
-    return perspective_from_weak(weak, focal, center)
+def _believed(seen: Observation) -> Observation:
+    """The observation, its focal length forgotten if the face would be too near for it, noted if it would be near."""
+    if seen.focal is None or (distance := seen.focal / float(seen.camera.scale)) >= NEAR:
+        return seen
+    source = "in its EXIF data" if seen.focal_from == "exif" else "that was given"
+    if distance < NEAREST:
+        why = f"the focal length {source} puts the face {distance:.0f} mm from the lens; was the photo cropped?"
+        return replace(seen, focal=None, notes=(*seen.notes, f"{why} It was not used"))
+    why = f"the focal length {source} puts the face only {distance:.0f} mm from the lens"
+    return replace(seen, notes=(*seen.notes, f"{why}; if the photo was cut out of a larger one, that is wrong"))
 
 
 def _view(seen: Observation, joint: Fit, alone: Fit, k: int, model: MorphableModel) -> View:
     camera = replace(joint.camera[k], size=seen.size)
-    if isinstance(camera, Perspective) and seen.focal is None:
-        camera = _weak(camera)
+    assert isinstance(camera, Perspective)
     vertices = model.vertices(joint.identity[k], joint.expression[k])
     region = model.regions["face"]
     apart = model.vertices(alone.identity[k])[region] - model.vertices(joint.identity[k])[region]
@@ -298,13 +311,6 @@ def _view(seen: Observation, joint: Fit, alone: Fit, k: int, model: MorphableMod
         identity_alone=alone.identity[k],
         disagreement=float(np.sqrt((apart**2).sum(1).mean())),
     )
-
-
-def _weak(camera: Perspective) -> WeakPerspective:
-    """The weak-perspective camera that agrees at the model's origin."""
-    scale = camera.focal / camera.translation[2]
-    shift = scale * camera.translation[:2] + camera.center
-    return WeakPerspective(rotation=camera.rotation, translation=shift, scale=scale, size=camera.size)
 
 
 def _scale(
@@ -347,7 +353,7 @@ def _irises(view: View, identity: np.ndarray, points: Points, ids: list[int], mo
         across = float(np.linalg.norm(np.subtract(*view.seen.landmarks[ring])))
         ends = view.camera.project(shape[ids.index(pupil)] + np.array([[-0.5, 0, 0], [0.5, 0, 0]]))
         per_mm = float(np.linalg.norm(ends[1] - ends[0]))  # of a disc that faces where the face does
-        facing = float(np.linalg.norm(view.camera.rotation[:2, 0]))
+        facing = float(np.linalg.norm(view.camera.pose[:2, 0]))
         shut = view.expression[model.expression_names.index(blink)]
         if facing >= LEAST_FACING and shut <= MOST_SHUT:
             out.append(usual * per_mm / max(across, 1e-6))
@@ -355,7 +361,7 @@ def _irises(view: View, identity: np.ndarray, points: Points, ids: list[int], mo
 
 
 def _notes(views: Sequence[View]) -> list[str]:
-    notes = []
+    notes = [f"{view.seen.photo}: {note}" for view in views for note in view.seen.notes]
     if len(views) == 1:
         notes.append("one photo: depth is a guess by the statistics of faces; add photos from other angles")
     if len(views) == 2 and max(v.disagreement for v in views) > FARTHEST / 2:

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from sameface.core.arrays import Record
-from sameface.core.camera import Camera, Perspective
+from sameface.core.camera import Perspective
 from sameface.core.geometry import euler_from_rotation
 from sameface.mesh.write import Animation
 from sameface.morphable import MorphableModel
@@ -30,7 +30,7 @@ class View(Record):
     """One photo of the person, fitted."""
 
     seen: Observation
-    camera: Camera
+    camera: Perspective
     """in photo px"""
     expression: Float[np.ndarray, " E"]
     landmarks: Float[np.ndarray, "68 2"]
@@ -41,6 +41,11 @@ class View(Record):
     """σ: the identity from this photo only"""
     disagreement: float
     """mm RMS over the face between the shape from this photo alone and the joint shape"""
+
+    @property
+    def focal_from(self) -> str:
+        """Who says the camera's focal length: the file (exif), the user (given), or nobody (estimated)."""
+        return "estimated" if self.seen.focal is None else self.seen.focal_from
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -120,7 +125,7 @@ class Reconstruction(Record):
         }
 
     def _view_json(self, view: View) -> dict[str, Any]:
-        pitch, yaw, roll = (float(np.degrees(a)) for a in euler_from_rotation(view.camera.rotation))
+        pitch, yaw, roll = (float(np.degrees(a)) for a in euler_from_rotation(view.camera.pose))
         expression = dict(zip(self.model.expression_names, _rounded(view.expression, 4), strict=True))
         return {
             "photo": view.seen.photo,
@@ -128,7 +133,7 @@ class Reconstruction(Record):
             "box": _rounded(view.seen.box, 2),
             "score": round(view.seen.score, 4),
             "quality": round(view.seen.quality, 4),
-            "camera": _camera_json(view.camera),
+            "camera": _camera_json(view),
             "head_pose_degrees": {"pitch": round(pitch, 2), "yaw": round(yaw, 2), "roll": round(roll, 2)},
             "expression": {name: weight for name, weight in expression.items() if weight > 0},
             "landmarks": _rounded(view.landmarks, 2),
@@ -141,15 +146,19 @@ def _rounded(array: np.ndarray, digits: int) -> list[Any]:
     return np.round(np.asarray(array, np.float64), digits).tolist()
 
 
-def _camera_json(camera: Camera) -> dict[str, Any]:
-    common = {"rotation": _rounded(camera.rotation, 6), "translation": _rounded(camera.translation, 4)}
-    if isinstance(camera, Perspective):
-        return {"kind": "perspective", **common, "focal_px": round(float(camera.focal), 3),
-                "center": _rounded(camera.center, 3)}  # fmt: skip
-    return {"kind": "weak perspective", **common, "scale_px_per_mm": round(float(camera.scale), 6)}
+def _camera_json(view: View) -> dict[str, Any]:
+    camera = view.camera
+    return {
+        "kind": "perspective",
+        "rotation": _rounded(camera.rotation, 6),
+        "translation": _rounded(camera.translation, 4),
+        "focal_px": round(float(camera.focal), 3),
+        "focal_from": view.focal_from,
+        "center": _rounded(camera.center, 3),
+    }
 
 
-def _in_picture(view: View) -> Camera:
+def _in_picture(view: View) -> Perspective:
     """The view's camera, moved to the picture that was kept of the photo."""
     height, width = view.seen.picture.shape[:2]
     return view.camera.warped(view.seen.to_picture, (width, height))

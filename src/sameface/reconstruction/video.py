@@ -38,6 +38,7 @@ from sameface.photo.face import Observation
 from sameface.photo.observe import picture_around, points_of
 from sameface.photo.predictor import load
 from sameface.photo.views import frames, promised
+from sameface.reconstruction.cameras import perspective_from_weak
 from sameface.reconstruction.fit import fit
 from sameface.reconstruction.reconstruct import check_options, join, look, measured, no_face_of_that_number
 from sameface.reconstruction.result import Reconstruction
@@ -69,9 +70,11 @@ class Track:
     seconds: Float[np.ndarray, " N"]
     """when each frame is shown"""
     camera: WeakPerspective
-    """batch of N, px of the frames, smoothed"""
+    """batch of N, px of the frames, smoothed: where the face is, how large, and its turn against the line of sight"""
     expression: Float[np.ndarray, "N E"]
     """0 to 1, smoothed"""
+    focal: float
+    """px: of the lens; the cameras in perspective are `perspective_from_weak(camera, focal)`"""
     error: Float[np.ndarray, " N"]
     """px: median distance between the measured points and those of the smoothed face"""
     problems: tuple[str, ...]
@@ -110,7 +113,8 @@ class Track:
             "qx": quaternion[:, 0], "qy": quaternion[:, 1], "qz": quaternion[:, 2], "qw": quaternion[:, 3],
             "pitch_degrees": degrees[:, 0], "yaw_degrees": degrees[:, 1], "roll_degrees": degrees[:, 2],
             "x_px": self.camera.translation[:, 0], "y_px": self.camera.translation[:, 1],
-            "scale_px_per_mm": self.camera.scale, "error_px": self.error,
+            "scale_px_per_mm": self.camera.scale, "focal_px": np.where(seen, self.focal, np.nan),
+            "error_px": self.error,
             **dict(zip(self.person.model.expression_names, self.expression.T, strict=True)),
         }  # fmt: skip
         out = io.StringIO()
@@ -131,15 +135,18 @@ def track(
     iris: bool = False,
     ipd: float | None = None,
     min_score: float = MIN_SCORE,
+    focal: float | str | None = None,
     progress: Callable[[int, int], Any] | None = None,
 ) -> Track:
     """The one face of a clip through all its frames; `smooth` is the window's length in seconds, 0 for none.
+
+    `focal` is that of the clip's lens, as in `reconstruct`; where nobody knows it, it is estimated, one for all frames.
 
     The largest face (or the `face`-th largest) is followed from frame to frame by its place. `progress` is called with
     the frames done and promised. Raises BadPhoto for what is no video that can be decoded or is too long, NoFaceFound
     if no frame has a face.
     """
-    check_options(face=face, iris=iris, ipd=ipd, min_score=min_score, smooth=smooth)
+    check_options(face=face, iris=iris, ipd=ipd, min_score=min_score, smooth=smooth, focal=focal)
     said = promised(path)
     _check_length(path, said.frames)
     seen: dict[int, Observation] = {}
@@ -147,7 +154,7 @@ def track(
     last: Observation | None = None
     for frame in frames(path):
         _check_length(path, frame.number + 1)
-        looked = look([frame.photo], predictor=predictor, min_score=min_score)
+        looked = look([frame.photo], predictor=predictor, min_score=min_score, focal=focal, turned=False)
         faces = looked.faces[0] if looked.faces else ()
         one = _followed(faces, last, face or 1)
         if one is not None:
@@ -246,13 +253,16 @@ def _through(
     notes: tuple[str, ...],
 ) -> Track:
     """Steps 2 and 3: every frame fitted for the known identity, then smoothed."""
-    points, observed, numbers = points_of(load(predictor)), list(seen.values()), np.array(list(seen))
+    points, numbers = points_of(load(predictor)), np.array(list(seen))
+    focal = float(np.median([view.camera.focal for view in person.views]))
+    observed = [replace(one, focal=focal) for one in seen.values()]
     parts = [
         fit(points, measured(observed[k : k + AT_ONCE]), shared=False, identity=person.identity)
         for k in range(0, len(observed), AT_ONCE)
     ]
     rotation, shift, scale = (
-        np.concatenate([getattr(one.camera, name) for one in parts]) for name in ("rotation", "translation", "scale")
+        np.concatenate([getattr(one.camera.weak, name) for one in parts])
+        for name in ("rotation", "translation", "scale")
     )
     camera = WeakPerspective(rotation, shift, scale, observed[0].size)
     expression = np.concatenate([one.expression for one in parts])
@@ -260,7 +270,8 @@ def _through(
     if window > 1:
         camera, expression = _smoothed_motion(camera, expression, _in_one_go(numbers, camera), window)
     shape = points(np.tile(person.identity, (len(observed), 1)), expression)
-    apart = np.linalg.norm(camera.project(shape) - np.stack([one.landmarks for one in observed]), axis=2)
+    projected = perspective_from_weak(camera, np.full(len(observed), focal)).project(shape)
+    apart = np.linalg.norm(projected - np.stack([one.landmarks for one in observed]), axis=2)
 
     def everywhere(values: np.ndarray) -> np.ndarray:
         out = np.full((len(seconds), *values.shape[1:]), np.nan)
@@ -269,7 +280,8 @@ def _through(
 
     return Track(
         clip=str(path), person=person, seconds=seconds, camera=camera.map(everywhere),
-        expression=everywhere(expression), error=everywhere(np.median(apart, axis=1)), problems=problems, notes=notes,
+        expression=everywhere(expression), focal=focal, error=everywhere(np.median(apart, axis=1)), problems=problems,
+        notes=notes,
     )  # fmt: skip
 
 
