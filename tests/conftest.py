@@ -2,7 +2,8 @@
 
 import os
 import sys
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from functools import wraps
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,15 @@ from sameface.morphable import MorphableModel
 
 settings.register_profile("house", deadline=None, max_examples=50)  # a slow machine is no failure
 settings.load_profile("house")
+
+
+def pytest_terminal_summary(terminalreporter):
+    """A line for each reason why something was not tested, not one for each place in the tests."""
+    skipped = terminalreporter.stats.get("skipped", ())
+    reasons = Counter(str(one.longrepr[2]).removeprefix("Skipped: ") for one in skipped)
+    for reason, count in sorted(reasons.items()):
+        terminalreporter.write_line(f"skipped {count}: {reason}")
+
 
 COLUMNS, ROWS = 7, 8
 N_IDENTITY, N_EXPRESSION = 6, 4
@@ -43,12 +53,17 @@ def torch_translates_uncounted() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def shared() -> Path:
-    """The folder of research data that SAMEFACE_SHARED names (default ../shared)."""
-    folder = Path(os.environ.get("SAMEFACE_SHARED", "../shared"))
-    if not folder.is_dir():
-        pytest.skip(f"{folder} is not there (set SAMEFACE_SHARED): what needs its data is NOT tested")
-    return folder
+def shared() -> Callable[[str], Path]:
+    """Finds a part of the research data, in the folder that SAMEFACE_SHARED names (default ../shared)."""
+    root = Path(os.environ.get("SAMEFACE_SHARED", "../shared"))
+
+    def part(name: str) -> Path:
+        for path in (root, root / name):
+            if not path.exists():
+                pytest.skip(f"{path} is not there (set SAMEFACE_SHARED): what needs it is NOT tested")
+        return root / name
+
+    return part
 
 
 @pytest.fixture(scope="session")

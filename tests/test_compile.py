@@ -482,7 +482,7 @@ def on_vertices(model: morphable.MorphableModel, kind: str) -> np.ndarray:
 
 @pytest.mark.slow
 def test_compiling_again_gives_the_shipped_model(shipped, shared, tmp_path):
-    source = shared / "data" / "ict_face.npz"
+    source = shared("data/ict_face.npz")
     compile_model(source).save(tmp_path / "again.npz")
     again = morphable.load(tmp_path / "again.npz")
     assert (again.name, again.licence, again.expression_names) == (
