@@ -10,6 +10,7 @@ import os
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -17,6 +18,8 @@ import torch
 
 from sameface.photo import predictor
 from sameface.training.methods import disentangle
+
+TITLE, RESULT = "Speed of `disentangle`", Path("benchmarks/encoder.json")
 
 SIZES = (1, 64)
 REPEATS = 7
@@ -66,6 +69,14 @@ def main() -> None:
     }  # fmt: skip
     Path("benchmarks/encoder.json").write_text(json.dumps(out, indent=1) + "\n")
     print(json.dumps(out, indent=1))
+
+
+def section(r: dict[str, Any]) -> list[Any]:
+    rows = [[name, *(f"{v:.2f}" for v in row.values())] for name, row in r["ms per image"].items()]
+    return [
+        f"{r['what']}, {r['cores']} cores; no GPU was at hand. The paper: {r['the paper']}.",
+        (["network", *next(iter(r["ms per image"].values()))], rows),
+    ]
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import statistics
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from scipy.optimize import least_squares
@@ -21,6 +22,8 @@ from sameface.morphable.points import Points
 from sameface.photo.observe import points_of
 from sameface.photo.predictor import load
 from sameface.reconstruction.fit import Measured, Priors, fit
+
+TITLE, RESULT = "Speed of the fit against a general solver", Path("benchmarks/fit.json")
 
 
 def problem(points: Points, seed: int = 0) -> Measured:
@@ -87,6 +90,11 @@ def main() -> None:
     }
     Path("benchmarks/fit.json").write_text(json.dumps(out, indent=1) + "\n")
     print(json.dumps(out, indent=1))
+
+
+def section(r: dict[str, Any]) -> list[Any]:
+    rows = [[name, f"{v['median ms']:.1f}", f"{v['objective']:.1f}"] for name, v in r["solvers"].items()]
+    return [r["what"], (["solver", "median ms", "objective reached"], rows), f"Ratio: {r['ratio']}."]
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ import tempfile
 import time
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import cv2
 
@@ -24,6 +25,8 @@ from sameface.photo.observe import observe, points_of
 from sameface.photo.predictor import load
 from sameface.reconstruction.fit import fit
 from sameface.reconstruction.reconstruct import join, look, measured
+
+TITLE, RESULT = "Speed", Path("benchmarks/reconstruct.json")
 
 RUNS = 40
 
@@ -104,6 +107,23 @@ def main() -> None:
         out["ratio sameface / mediapipe"] = round(statistics.median(times["all"]) / statistics.median(theirs), 2)
     Path("benchmarks/reconstruct.json").write_text(json.dumps(out, indent=1, ensure_ascii=False) + "\n")
     print(json.dumps(out, indent=1, ensure_ascii=False))
+
+
+def section(r: dict[str, Any]) -> list[Any]:
+    rows = [
+        [
+            name,
+            f"{v['median ms']:.1f}",
+            f"{v['quartiles ms'][0]:.1f} - {v['quartiles ms'][1]:.1f}",
+            f"{v['least ms']:.1f}",
+        ]
+        for name, v in r["sameface"].items()
+    ]
+    return [
+        f"`sameface reconstruct` of a {r['photo']} in a warm process on two cores, {r['runs']} runs.",
+        (["step", "median ms", "quartiles", "least"], rows),
+        f"`import sameface`: {1000 * r['import sameface, seconds']:.0f} ms.",
+    ]
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from sameface.core.errors import BadData
-from sameface.evaluation.benchmarks import _verification as shared
+from sameface.evaluation.benchmarks import _pair_lists as pair_lists
 from sameface.evaluation.benchmarks import cfp
 from sameface.evaluation.case import Answer
 
@@ -21,14 +21,14 @@ def root(tmp_path):
 
 def test_indices_of_the_lists_become_photos(root):
     cases = cfp.cases(root, OPTIONS)
-    pairs = shared.pairs_of(cases)
+    pairs = pair_lists.pairs_of(cases)
     assert pairs[0] == ("001/frontal/01.jpg", "001/profile/01.jpg", True, 0)
     assert pairs[1] == ("001/frontal/01.jpg", "002/profile/01.jpg", False, 0)
     assert pairs[18] == ("001/frontal/10.jpg", "001/profile/02.jpg", True, 9)
     assert len(pairs) == 20
     assert cases[0].photos[0] == root / "Data" / "Images" / "001" / "frontal" / "01.jpg"
     assert cases[0].places == (None,)
-    frontal = shared.pairs_of(cfp.cases(root, replace(OPTIONS, protocol="FF")))
+    frontal = pair_lists.pairs_of(cfp.cases(root, replace(OPTIONS, protocol="FF")))
     assert frontal[:2] == [
         ("001/frontal/01.jpg", "001/frontal/02.jpg", True, 0),
         ("001/frontal/01.jpg", "002/frontal/02.jpg", False, 0),

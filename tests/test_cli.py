@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from faces import GRACE, astronaut, encoded, rendered, scenery, seen_by, two_people
-from sameface import cli
+from sameface import __version__, cli
 from sameface.mesh import write
 from sameface.reconstruction import outputs
 from sameface.reconstruction.reconstruct import reconstruct
@@ -374,6 +374,7 @@ def test_ctrl_c_keeps_what_is_done_and_is_130(run, monkeypatch):
     ("arguments", "code", "words"),
     [
         (["--help"], 0, "Photos of a person in"),
+        (["--version"], 0, f"sameface {__version__}"),
         (["reconstruct", "--help"], 0, "Least score of a detected face"),
         (["train"], 2, "usage: sameface train METHOD"),
         (["train", "--help"], 0, "isoface"),

@@ -37,6 +37,13 @@ def test_the_page_about_the_layout_shows_the_rooms_that_there_are():
         assert not left_out or room == "morphable", (room, left_out)
 
 
+def test_the_page_about_the_layout_names_folders_that_there_are():
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    (beside,) = re.findall(r"^Beside the package: (.*?)\n\n", text, re.MULTILINE | re.DOTALL)
+    for folder in re.findall(r"`(\w+)/`", beside):
+        assert (ROOT / folder).is_dir() or (ROOT / "tests" / folder).is_dir(), folder
+
+
 def test_every_link_between_our_pages_leads_somewhere():
     for page in [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")]:
         for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text()):

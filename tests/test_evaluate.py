@@ -323,3 +323,13 @@ def test_the_benchmark_in_the_documentation_works(tmp_path):
     with pytest.raises(BadData, match=r"has no photos"):
         plugin.cases(tmp_path, plugin.Options())
     assert [one.kind for one in evaluate(str(tmp_path / "noses.py"), tmp_path / "data").failures] == ["NoFaceFound"] * 2
+
+
+def test_folders_called_like_a_benchmark_or_a_system_are_not_taken_for_them(tmp_path, monkeypatch):
+    for name in ("lfw", "mean"):
+        (tmp_path / name).mkdir()
+    plugins.load("benchmarks", "lfw").sample(tmp_path / "lfw")
+    monkeypatch.chdir(tmp_path)
+    report = evaluate("lfw", Path("lfw"), model="mean", limit=2)
+    assert (report.benchmark, report.model) == ("lfw", "mean")
+    assert [failure.kind for failure in report.failures] == ["NoFaceFound"] * 2  # the sample's photos are noise

@@ -4,8 +4,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from faces import from_far, person, seen_by, two_people
 from sameface.core.errors import BadData, NoFaceFound
@@ -13,10 +11,9 @@ from sameface.morphable import default
 from sameface.photo.observe import observe, points_of
 from sameface.photo.predictor import load
 from sameface.reconstruction import reconstruct
-from sameface.reconstruction.fit import Fit
 from sameface.training import fit_shard as module
 from sameface.training.datasets.labelled import camera_of, schema
-from sameface.training.fit_shard import Options, agreeing, fit_shard, look, measured, owners
+from sameface.training.fit_shard import Options, fit_shard, look, owners
 from sameface.training.labels import in_photo
 
 ANNA, BEN = person(1) / 3, person(2) / 3
@@ -191,34 +188,6 @@ def test_of_two_that_do_not_fit_together_neither_is_kept(fitted):
     assert told["photos"] == [2, 2]
 
 
-@settings(max_examples=20)
-@given(seed=st.integers(0, 2**32 - 1), count=st.integers(3, 12), farthest=st.sampled_from([2.0, 4.0]))
-def test_who_agrees_is_who_agrees_in_a_reconstruction_with_the_limits_of_labels(seed, count, farthest):
-    rng = np.random.default_rng(seed)
-    identity = rng.normal(0, 0.4, 80) + rng.normal(size=(count, 80)) * rng.uniform(0.1, 2.0, (count, 1))
-    quality = rng.uniform(0.1, 0.9, count)
-    agree, distance = agreeing(identity, quality, farthest)
-    seen = [replace(SEEN, quality=float(q), photo=str(k)) for k, q in enumerate(quality)]
-    alone = Fit(identity, np.zeros((count, 51)), SEEN.camera, np.zeros(count), ())
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(reconstruct, "FARTHEST", farthest)
-        patch.setattr(reconstruct, "APART", 2.5)
-        keep, dropped = reconstruct._consistent(seen, alone, default())
-    assert np.flatnonzero(agree).tolist() == keep
-    for photo, _, text in dropped:
-        assert f"{distance[int(photo)]:.1f} mm" in text
-
-
-def test_a_photo_alone_agrees_and_of_two_both_do():
-    identity = np.stack([ANNA, 5 * BEN])
-    assert agreeing(identity[:1], np.ones(1), 4.0)[1].tolist() == [0]
-    agree, distance = agreeing(identity, np.ones(2), 4.0)
-    model = default()
-    apart = (model.vertices(identity[0]) - model.vertices(identity[1]))[model.regions["face"]]
-    assert agree.all()
-    np.testing.assert_allclose(distance, np.sqrt((apart**2).sum(1).mean()), rtol=1e-4)
-
-
 # ── which face ─────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -251,13 +220,6 @@ def test_without_labels_the_large_face_in_the_middle_is_meant(crowd):
 
 
 # ── small parts ────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def test_no_point_counts_too_much():
-    one = view(ANNA)
-    sigma = one.sigma.copy()
-    sigma[0] = 1e-6
-    assert measured([replace(one, sigma=sigma)]).sigma[0, 0] == pytest.approx(0.25 * np.median(sigma))
 
 
 def test_unknown_persons_get_numbers_of_their_own():

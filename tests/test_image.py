@@ -1,6 +1,7 @@
 """Photos in: every format, every lie a file can tell, and crops that do not alias."""
 
 import io
+import os
 import struct
 import warnings
 import zlib
@@ -397,7 +398,11 @@ def test_gather_errors_say_what_is_missing(tmp_path, monkeypatch):
         gather([])
     with pytest.raises(BadPhoto, match="cannot be reached"):
         gather("x" * 5000)
-    monkeypatch.setattr(Path, "iterdir", lambda self: (_ for _ in ()).throw(PermissionError(13, "Permission denied")))
+
+    def refused(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(os, "scandir", refused)
     with pytest.raises(BadPhoto, match=r"cannot be listed .Permission denied"):
         gather(tmp_path)
 

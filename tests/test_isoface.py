@@ -10,13 +10,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sameface import morphable
-from sameface.photo.augment import augmented
-from sameface.training.datasets import facetable
+from sameface.photo.augment import FAULTS, augmented, spoiled
+from sameface.training.datasets import pointlabels
+from sameface.training.dense_points import AFLW_MIRRORED, OVAL, POINT_IDS, dense_points
+from sameface.training.labels import IBUG_MIRRORED
 from sameface.training.methods import isoface
 from sameface.training.methods.isoface import Config, Method, model_distance, points_likelihood
 
 SMALL = Config(size=32, widths=(4, 6, 8), blocks=(1, 1, 1), features=8, batch=4, steps=2)
-DENSE = len(isoface.POINT_IDS)
+DENSE = len(POINT_IDS)
 
 
 @pytest.fixture(scope="module")
@@ -26,16 +28,16 @@ def method() -> Method:
 
 
 @pytest.fixture(scope="module")
-def table(tmp_path_factory) -> facetable.Faces:
-    folder = tmp_path_factory.mktemp("faces")
-    facetable.sample(folder)
-    return facetable.load(folder, "train")
+def table(tmp_path_factory) -> pointlabels.Labelled:
+    folder = tmp_path_factory.mktemp("points")
+    pointlabels.sample(folder)
+    return pointlabels.load(folder, "train")
 
 
 @pytest.fixture
 def batch(method, table) -> dict[str, torch.Tensor]:
     rng = np.random.default_rng(0)
-    items = [method.sample(table, k, rng, True) for k in range(4)]
+    items = [method.sample(table, k, rng, True) for k in (0, 1, len(table) - 2, len(table) - 1)]
     stacked = {name: torch.from_numpy(np.stack([item[name] for item in items])) for name in items[0]}
     return stacked | {"images": stacked["images"].permute(0, 3, 1, 2) / 255}
 
@@ -59,7 +61,7 @@ def test_outputs_have_the_shapes_that_are_promised(method):
     shapes = {name: tuple(value.shape) for name, value in output.items()}
     assert shapes == {
         "identity": (2, 80), "expression": (2, 51), "rotation": (2, 3, 3), "scale": (2,), "translation": (2, 2),
-        "landmarks": (2, DENSE, 2), "landmark_error": (2, DENSE),
+        "landmarks": (2, DENSE, 2), "landmark_error": (2, DENSE), "faults": (2, 3),
     }  # fmt: skip
     assert (output["expression"] > 0).all()
     assert (output["expression"] < 1).all()
@@ -83,7 +85,7 @@ def test_a_new_network_sees_a_frontal_average_face(method):
 def test_every_parameter_gets_a_finite_gradient(method, batch):
     method.train()
     terms = method.losses(batch, method(batch["images"]))
-    assert set(terms) == {"model", "points", "manual", "identity", "expression"}
+    assert set(terms) == {"model", "points", "manual", "manual21", "identity", "expression", "faults"}
     method.zero_grad()
     sum(terms.values()).backward()
     for name, parameter in method.named_parameters():
@@ -150,8 +152,8 @@ def test_projected_points_are_those_of_the_model(method):
 def test_flip_tables_are_involutions_that_swap_left_and_right(method):
     model = morphable.default()
     points = model.landmarks(model.mean)
-    np.testing.assert_array_equal(isoface.IBUG_MIRRORED[isoface.IBUG_MIRRORED], np.arange(68))
-    np.testing.assert_allclose(points[isoface.IBUG_MIRRORED], points * [-1, 1, 1], atol=1.5)
+    np.testing.assert_array_equal(IBUG_MIRRORED[IBUG_MIRRORED], np.arange(68))
+    np.testing.assert_allclose(points[IBUG_MIRRORED], points * [-1, 1, 1], atol=1.5)
     np.testing.assert_array_equal(method.flipped[method.flipped], np.arange(DENSE))
     dense = method.dense_mean.numpy()
     np.testing.assert_allclose(dense[method.flipped], dense * [-1, 1, 1], atol=6)
@@ -166,9 +168,9 @@ def test_the_five_points_are_eyes_nose_and_mouth(method):
 
 
 def test_points_are_numbered_once_and_the_outline_is_among_them():
-    assert len(set(isoface.POINT_IDS)) == DENSE == 164
-    assert max(isoface.POINT_IDS) < 478
-    assert set(isoface.OVAL) <= set(isoface.POINT_IDS)
+    assert len(set(POINT_IDS)) == DENSE == 164
+    assert max(POINT_IDS) < 478
+    assert set(OVAL) <= set(POINT_IDS)
 
 
 # ── losses ─────────────────────────────────────────────────────────────────────────────────────────────────
@@ -228,9 +230,27 @@ def test_priors_by_hand(method, batch):
     output = method(batch["images"])
     output["identity"] = torch.full((4, 80), 2.0)
     output["expression"] = torch.full((4, 51), 0.5)
-    terms = method.losses(batch, output)
+    taught = torch.full((4, 51), 0.25)
+    taught[1:] = torch.nan
+    terms = method.losses(batch | {"blendshapes": taught}, output)
     assert float(terms["identity"].detach()) == pytest.approx(0.04 * 4)
-    assert float(terms["expression"].detach()) == pytest.approx(0.3 * 0.5)
+    # one row knows 49 blendshapes and two blinks (cross entropy ln 2, twice); in three rows all 51 are drawn to none
+    wanted = 4.0 * (49 * 0.25 + 2 * 2 * np.log(2) + 3 * 51 * 0.1 * 0.5) / (4 * 51)
+    assert float(terms["expression"].detach()) == pytest.approx(wanted, rel=1e-5)
+
+
+def test_hidden_points_of_the_hand_do_not_count(method, batch):
+    output = {name: value.detach() for name, value in method(batch["images"]).items()}
+    none = batch | {"landmarks21": torch.full((4, 21, 2), torch.nan)}
+    assert float(method.manual21(none, output)) == 0
+    placed, free = torch.full((4, 21, 2), torch.nan), torch.einsum(
+        "kl,bla->bka", method.aflw_from_dense, output["landmarks"]
+    )  # fmt: skip
+    placed[2, 14] = method.project("aflw", output)[2, 14] + torch.tensor([0.03, 0.04])  # the tip of the nose
+    placed[2, 12] = method.project("aflw", output)[2, 12] + torch.tensor([0.06, 0.08])  # an ear: no dense point is near
+    apart = float(torch.linalg.vector_norm(free[2, 14] - placed[2, 14]))
+    wanted = 100 * (0.05 + 0.10 + apart) / (4 * 21)
+    assert float(method.manual21(batch | {"landmarks21": placed}, output)) == pytest.approx(wanted, rel=1e-4)
 
 
 def test_only_rows_with_hand_placed_points_count_as_manual(method, batch):
@@ -253,10 +273,10 @@ def test_samples_have_the_same_shapes_always(method, table):
         for k in range(4):
             item = method.sample(table, k, np.random.default_rng(k), train)
             assert {name: value.shape for name, value in item.items()} == {
-                "images": (32, 32, 3), "landmarks": (DENSE, 2), "landmarks68": (68, 2), "visible": (DENSE,),
+                "images": (32, 32, 3), "landmarks": (DENSE, 2), "landmarks68": (68, 2), "landmarks21": (21, 2),
+                "weight": (DENSE,), "blendshapes": (51,), "faults": (3,),
             }  # fmt: skip
             assert item["images"].dtype == np.uint8
-            assert set(np.unique(item["visible"])) <= {np.float32(1), np.float32(isoface.HIDDEN_WEIGHT)}
 
 
 def test_a_sample_follows_from_its_generator(method, table):
@@ -275,18 +295,22 @@ def test_held_out_samples_are_not_augmented(method, table):
 def test_mirrored_samples_mirror_pixels_and_points_alike(method, table, monkeypatch):
     monkeypatch.setattr(isoface, "_jittered", lambda affine, config, rng: affine)
     monkeypatch.setattr(isoface, "augmented", lambda crop, rng: crop)
+    monkeypatch.setattr(isoface, "spoiled", lambda crop, rng: (crop, np.zeros(3, np.float32)))
     plain, mirrored = (method.sample(table, 0, Fixed(value), True) for value in (0.9, 0.1))
     flip = np.float32([-1, 1])
     np.testing.assert_allclose(mirrored["landmarks"], plain["landmarks"][method.flipped] * flip, atol=1e-5)
-    np.testing.assert_allclose(mirrored["landmarks68"], plain["landmarks68"][isoface.IBUG_MIRRORED] * flip, atol=1e-5)
-    np.testing.assert_array_equal(mirrored["visible"], plain["visible"][method.flipped])
+    np.testing.assert_allclose(mirrored["landmarks68"], plain["landmarks68"][IBUG_MIRRORED] * flip, atol=1e-5)
+    np.testing.assert_allclose(mirrored["landmarks21"], plain["landmarks21"][AFLW_MIRRORED] * flip, atol=1e-5)
+    np.testing.assert_array_equal(mirrored["weight"], plain["weight"][method.flipped])
+    left, right = (method.model.expression_names.index("eyeBlink" + side) for side in ("Left", "Right"))
+    assert mirrored["blendshapes"][left] == plain["blendshapes"][right]
     difference = mirrored["images"].astype(int) - plain["images"][:, ::-1]
     assert np.abs(difference).mean() < 1
 
 
 def test_points_stay_on_their_pixels(method, monkeypatch):
     """A white dot at a landmark is where the sample says that the landmark is, however the crop is jittered."""
-    method = Method(replace(SMALL, size=128))
+    method = Method(replace(SMALL, size=128, spoiled_share=0.0))
     monkeypatch.setattr(isoface, "augmented", lambda crop, rng: crop)
     at = method.dense_mean.numpy()
     points = (np.array([80.0, 85]) + at[:, :2] * [0.55, -0.55]).astype(np.float32)
@@ -296,7 +320,8 @@ def test_points_stay_on_their_pixels(method, monkeypatch):
         cv2.circle(image, [round(16 * (v - 0.5)) for v in points[eye].tolist()], 32, (255,) * 3, -1, cv2.LINE_AA, 4)
         item = {
             "image": image, "landmarks": points, "landmarks68": np.full((68, 2), np.nan, np.float32),
-            "rotation": np.diag([1.0, -1, -1]).astype(np.float32),
+            "landmarks21": np.full((21, 2), np.nan, np.float32), "weight": np.ones(DENSE, np.float32),
+            "blendshapes": np.zeros(51, np.float32),
         }  # fmt: skip
         sample = method.sample([item], 0, np.random.default_rng(seed), True)
         light = sample["images"][..., 0].astype(float)
@@ -317,6 +342,54 @@ def test_augmented_crops_are_crops(seed):
     np.testing.assert_array_equal(crop, before)  # the cached picture is left alone
 
 
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_spoiled_crop_says_what_was_done_to_it(fault):
+    crop = np.random.default_rng(0).integers(90, 160, (96, 96, 3), dtype=np.uint8)
+    kept, seen = crop.copy(), 0
+    for seed in range(40):
+        out, faults = spoiled(crop, np.random.default_rng(seed))
+        assert (out.shape, out.dtype, faults.sum()) == (crop.shape, np.uint8, 1)
+        if not faults[FAULTS.index(fault)]:
+            continue
+        seen += 1
+        if fault == "dark":
+            assert out.mean() < 0.35 * crop.mean()
+        elif fault == "blurred":
+            assert (
+                np.abs(np.diff(out.astype(int), axis=1)).mean() < 0.5 * np.abs(np.diff(crop.astype(int), axis=1)).mean()
+            )
+        else:
+            assert 0.05 < (out != crop).any(2).mean() < 0.8
+    assert seen > 5
+    np.testing.assert_array_equal(crop, kept)
+
+
+# ── points on the model ────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_where_the_points_lie_is_mirror_symmetric_and_near_the_model(method):
+    where = dense_points()
+    np.testing.assert_allclose(where["offsets"][method.flipped], where["offsets"] * [-1, 1, 1], atol=0.2)
+    assert np.abs(where["offsets"]).max() < 15
+    placed = method.aflw_mean.numpy()
+    np.testing.assert_allclose(placed[AFLW_MIRRORED], placed * [-1, 1, 1], atol=1.5)
+    assert np.linalg.norm(where["aflw21_offsets"], axis=1).max() < 5
+    ibug = method.model.landmarks(method.model.mean)
+    for point, same in {6: 36, 8: 39, 9: 42, 11: 45, 14: 30, 17: 48, 19: 54, 20: 8}.items():
+        assert np.linalg.norm(placed[point] - ibug[same]) < 10, point
+
+
+def test_hand_placed_points_are_means_of_dense_points_near_them(method):
+    weights = dense_points()["aflw21_from_dense"]
+    assert (weights >= 0).all()
+    total = weights.sum(1)
+    np.testing.assert_allclose(total[[12, 16]], 0)
+    np.testing.assert_allclose(np.delete(total, [12, 16]), 1, atol=1e-5)
+    there = weights @ method.dense_mean.numpy()
+    apart = np.linalg.norm((there - method.aflw_mean.numpy())[:, :2], axis=1)
+    assert np.delete(apart, [12, 16]).max() < 7
+
+
 # ── file ───────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -324,6 +397,6 @@ def test_the_description_says_what_the_network_needs_and_saw(method):
     about = method.metadata()
     assert about["crop"]["size"] == 32
     assert about["morphable"] == "sameface-ict"
-    assert about["point_ids"] == list(isoface.POINT_IDS)
+    assert about["point_ids"] == list(POINT_IDS)
     for source in ("FairFace", "CelebA", "AFLW", "Helen", "LFPW", "AFW", "PINS"):
         assert source in about["trained_on"]

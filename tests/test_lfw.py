@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from sameface.core.errors import BadData
+from sameface.evaluation.benchmarks import _pair_lists as pair_lists
 from sameface.evaluation.benchmarks import _verification as shared
 from sameface.evaluation.benchmarks import lfw
 from sameface.evaluation.case import Answer
@@ -59,8 +60,8 @@ def test_every_photo_of_the_pairs_is_one_case_whose_face_is_in_the_centre(cases,
 
 
 def test_pairs_come_back_in_order_of_the_file(cases, root):
-    pairs = shared.pairs_of(cases)
-    assert pairs == shared.read_lfw_pairs(root / "pairs.txt", ".jpg")
+    pairs = pair_lists.pairs_of(cases)
+    assert pairs == pair_lists.read_lfw_pairs(root / "pairs.txt", ".jpg")
     assert pairs[0] == ("Anna_Sample/Anna_Sample_0001.jpg", "Anna_Sample/Anna_Sample_0002.jpg", True, 0)
     assert pairs[3] == ("Anna_Sample/Anna_Sample_0001.jpg", "Ben_Sample/Ben_Sample_0003.jpg", False, 1)
     assert [pair.fold for pair in pairs] == [k // 2 for k in range(20)]
@@ -73,7 +74,7 @@ def test_the_owners_list_reads_line_by_line(tmp_path):
         "2\t1\nAbel_Pacheco\t1\t4\nAbdel_Madi_Shabneh\t1\tDean_Barker\t1\nSlobodan_Milosevic\t2\t3\n"
         "Ben_Betts\t1\tKimi_Raikkonen\t3\n"
     )
-    pairs = shared.read_lfw_pairs(file, ".jpg")
+    pairs = pair_lists.read_lfw_pairs(file, ".jpg")
     assert pairs[3] == ("Ben_Betts/Ben_Betts_0001.jpg", "Kimi_Raikkonen/Kimi_Raikkonen_0003.jpg", False, 1)
 
 
@@ -98,7 +99,7 @@ def test_who_answers_the_same_for_everybody_is_right_half_the_time(cases):
 
 def test_the_table_holds_the_metrics_of_the_scores_that_are_named(cases):
     answers = guessed(cases, flipped=True)
-    pairs = shared.pairs_of(cases)
+    pairs = pair_lists.pairs_of(cases)
     by_name = dict(zip((case.name for case in cases), answers, strict=True))
     same, folds = np.array([p.same for p in pairs]), np.array([p.fold for p in pairs])
     a, b = (np.concatenate([by_name[p[k]].codes["identity"] for p in pairs]) for k in (0, 1))
@@ -140,7 +141,7 @@ def test_published_numbers_stand_beside_ours_under_the_same_names(cases):
 def test_failing_never_pays_unless_the_option_says_so(cases):
     perfect = [lfw.truth(case, OPTIONS) for case in cases]
     failed = [None if case.name.endswith("Ben_Sample_0005.jpg") else a for case, a in zip(cases, perfect, strict=True)]
-    touched = [p for p in shared.pairs_of(cases) if "Ben_Sample/Ben_Sample_0005.jpg" in (p.first, p.second)]
+    touched = [p for p in pair_lists.pairs_of(cases) if "Ben_Sample/Ben_Sample_0005.jpg" in (p.first, p.second)]
     wrong = table(cases, failed, rule=ALL)
     assert wrong["failed_pairs"] == len(touched) == 6
     for name in ("cosine", "euclidean", "sphereface_pytorch", "insightface_no_flip", "mobilefacenet_no_flip"):
@@ -178,7 +179,7 @@ def test_answers_that_cannot_be_compared_are_refused(cases):
 def test_of_the_first_cases_only_the_pairs_among_them_are_scored(cases):
     answers = guessed(cases)
     numbers = table(cases[:9], answers[:9])
-    among = shared.pairs_of(cases[:9])
+    among = pair_lists.pairs_of(cases[:9])
     assert numbers["pairs"] == len(among) < 20
     assert numbers["pairs"] + numbers["pairs_not_asked"] == 20
     assert "pairs_not_asked" not in table(cases, answers)
@@ -186,7 +187,9 @@ def test_of_the_first_cases_only_the_pairs_among_them_are_scored(cases):
     assert table(cases[:1], answers[:1]) == {"pairs": 0, "failed_pairs": 0, "pairs_not_asked": 20}
     assert lfw.curves(cases[:1], answers[:1], OPTIONS) == {}
     few = [case for case in cases if case.name[-6:] in ("01.jpg", "02.jpg", "03.jpg")]  # folds 0, 1 and 4 are whole
-    assert {(p.fold, p.same) for p in shared.pairs_of(few)} == {(k, kind) for k in (0, 1, 4) for kind in (True, False)}
+    assert {(p.fold, p.same) for p in pair_lists.pairs_of(few)} == {
+        (k, kind) for k in (0, 1, 4) for kind in (True, False)
+    }
     known = table(few, [lfw.truth(case, OPTIONS) for case in few])
     assert known["identity/cosine/accuracy"] == 100
     assert known["pairs"] == 6
@@ -206,7 +209,7 @@ def test_scores_written_by_one_system_are_fused_by_another(cases, tmp_path):
     numbers = table(cases, answers, fuse=tmp_path / "scores" / "mesh-mm.csv")
     assert numbers["other/score/accuracy"] == numbers["mesh/mm/accuracy"]
     assert numbers["mesh/mm+other/auc"] == numbers["mesh/mm/auc"]  # a score with itself
-    pairs = shared.pairs_of(cases)
+    pairs = pair_lists.pairs_of(cases)
     scores = shared.pair_scores(cases, answers, OPTIONS)
     same, folds = np.array([p.same for p in pairs]), np.array([p.fold for p in pairs])
     sums = metric.fused([scores["identity/cosine"], scores["mesh/mm"]], folds)
@@ -215,38 +218,38 @@ def test_scores_written_by_one_system_are_fused_by_another(cases, tmp_path):
 
 
 def test_scores_come_back_to_the_last_bit_failed_pairs_included(cases, tmp_path):
-    pairs = shared.pairs_of(cases)
+    pairs = pair_lists.pairs_of(cases)
     scores = np.random.default_rng(0).normal(size=20)
     scores[3] = -np.inf
-    shared.write_scores(tmp_path / "s.csv", pairs, scores)
-    np.testing.assert_array_equal(shared.read_scores(tmp_path / "s.csv", pairs), scores)
+    pair_lists.write_scores(tmp_path / "s.csv", pairs, scores)
+    np.testing.assert_array_equal(pair_lists.read_scores(tmp_path / "s.csv", pairs), scores)
     first = (tmp_path / "s.csv").read_text().splitlines()[:2]
     assert first[0] == "fold,first,second,same,score"
     assert first[1].startswith("0,Anna_Sample/Anna_Sample_0001.jpg,Anna_Sample/Anna_Sample_0002.jpg,1,0.1257")
 
 
 def test_score_files_of_other_pairs_are_refused(cases, tmp_path):
-    pairs, file = shared.pairs_of(cases), tmp_path / "scores.csv"
+    pairs, file = pair_lists.pairs_of(cases), tmp_path / "scores.csv"
     file.write_text("\n".join(["0.5"] * 20))
-    assert shared.read_scores(file, pairs).tolist() == [0.5] * 20
+    assert pair_lists.read_scores(file, pairs).tolist() == [0.5] * 20
     file.write_text("\n".join(["0.5"] * 19))
     with pytest.raises(BadData, match=r"has 19 scores, but the benchmark has 20 pairs"):
-        shared.read_scores(file, pairs)
+        pair_lists.read_scores(file, pairs)
     file.write_text("\n".join(["nan"] * 20))
     with pytest.raises(BadData, match="20 scores that are NaN"):
-        shared.read_scores(file, pairs)
+        pair_lists.read_scores(file, pairs)
     file.write_text("\n".join(["half"] * 20))
     with pytest.raises(BadData, match="is no list of scores"):
-        shared.read_scores(file, pairs)
+        pair_lists.read_scores(file, pairs)
     file.write_text("same,score\n" + "1,0.5\n" * 20)
     with pytest.raises(BadData, match="other labels in its column `same`"):
-        shared.read_scores(file, pairs)
+        pair_lists.read_scores(file, pairs)
     file.write_text("same,score\n" + "1\n" * 20)
     with pytest.raises(BadData, match="is no list of scores"):
-        shared.read_scores(file, pairs)
+        pair_lists.read_scores(file, pairs)
     file.write_text("")
     with pytest.raises(BadData, match="has 0 scores"):
-        shared.read_scores(file, pairs)
+        pair_lists.read_scores(file, pairs)
 
 
 # ── what can be wrong with the folder ──────────────────────────────────────────────────────────────────────
@@ -276,12 +279,12 @@ def test_a_folder_that_is_not_lfw_is_named(root, tmp_path):
 def test_lists_of_pairs_in_another_form_are_refused(tmp_path, text, message):
     (tmp_path / "pairs.txt").write_text(text)
     with pytest.raises(BadData, match=message):
-        shared.read_lfw_pairs(tmp_path / "pairs.txt", ".jpg")
+        pair_lists.read_lfw_pairs(tmp_path / "pairs.txt", ".jpg")
 
 
 def test_files_that_are_no_text_or_no_picture_are_named(tmp_path):
     (tmp_path / "pairs.txt").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(BadData, match="not UTF-8 text"):
-        shared.read_lines(tmp_path / "pairs.txt")
+        pair_lists.read_lines(tmp_path / "pairs.txt")
     with pytest.raises(BadData, match="is no picture that can be read"):
-        shared.centre_box(tmp_path / "pairs.txt", 0.5)
+        pair_lists.centre_box(tmp_path / "pairs.txt", 0.5)

@@ -21,7 +21,8 @@ from sameface.reconstruction.fit import Priors
 
 PACKAGE = Path(sameface.__file__).parent
 PUBLIC = (
-    "sameface", "sameface.core.arrays", "sameface.core.camera", "sameface.core.geometry", "sameface.core.plugins",
+    "sameface", "sameface.core.arrays", "sameface.core.camera", "sameface.core.files", "sameface.core.geometry",
+    "sameface.core.plugins",
     "sameface.evaluation.case", "sameface.evaluation.evaluate", "sameface.evaluation.report",
     "sameface.evaluation.systems", "sameface.mesh.raster", "sameface.mesh.write", "sameface.morphable",
     "sameface.morphable.formats", "sameface.morphable.points", "sameface.photo.detect", "sameface.photo.face",

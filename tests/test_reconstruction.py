@@ -15,7 +15,7 @@ from sameface.core.errors import AssetMissing, BadPhoto, NoFaceFound
 from sameface.morphable import default
 from sameface.photo.face import Photo
 from sameface.photo.image import read
-from sameface.reconstruction.reconstruct import check_options, join, look, reconstruct, shape_distance
+from sameface.reconstruction.reconstruct import check_options, join, look, measured, reconstruct, shape_distance
 from sameface.training.fit_shard import PRIORS
 
 ANNA, BERT, CARL = person(0), person(1), person(2)
@@ -404,3 +404,10 @@ def test_a_text_file_is_no_network(tmp_path):
         reconstruct(astronaut(), predictor=str(tmp_path / "notes.onnx"))
     with pytest.raises(AssetMissing, match=r"there is no network 'notes.txt'; there are: default"):
         reconstruct(astronaut(), predictor="notes.txt")
+
+
+def test_no_point_counts_too_much():
+    (one,) = views_of(person(1) / 3, count=1)
+    sigma = one.sigma.copy()
+    sigma[0] = 1e-6
+    assert measured([replace(one, sigma=sigma)]).sigma[0, 0] == pytest.approx(0.25 * np.median(sigma))

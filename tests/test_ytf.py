@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from sameface.core.errors import BadData
-from sameface.evaluation.benchmarks import _verification as shared
+from sameface.evaluation.benchmarks import _pair_lists as pair_lists
 from sameface.evaluation.benchmarks import ytf
 from sameface.evaluation.case import Answer
 
@@ -36,7 +36,7 @@ def test_aligned_pictures_have_the_face_in_their_middle(root):
 
 def test_frames_are_evenly_spaced(root):
     for frame in range(11, 108):
-        shared.noise(root / "frame_images_DB" / "Anna_Sample" / "0" / f"0.{frame}.jpg", 8)
+        pair_lists.noise(root / "frame_images_DB" / "Anna_Sample" / "0" / f"0.{frame}.jpg", 8)
     options = replace(OPTIONS, face="found", frames=5)
     assert [photo.name for photo in ytf.cases(root, options)[0].photos] == [f"0.{k}.jpg" for k in (8, 33, 58, 82, 107)]
     assert len(ytf.cases(root, replace(options, frames=0))[0].photos) == 100
@@ -48,8 +48,8 @@ def test_the_owners_lines_read_with_and_without_a_header(root):
     lines = (root / "splits.txt").read_text().splitlines()
     lines[0] = "1, 1, Anna_Sample/0, Anna_Sample/1, 1"  # as in the owners' file
     (root / "corrected.txt").write_text("split, pair, first, second, is same\n" + "\n".join(lines))
-    pairs = shared.pairs_of(ytf.cases(root, replace(OPTIONS, splits="corrected.txt")))
-    assert pairs == shared.pairs_of(ytf.cases(root, OPTIONS))
+    pairs = pair_lists.pairs_of(ytf.cases(root, replace(OPTIONS, splits="corrected.txt")))
+    assert pairs == pair_lists.pairs_of(ytf.cases(root, OPTIONS))
     assert pairs[:2] == [("Anna_Sample/0", "Anna_Sample/1", True, 1), ("Anna_Sample/0", "Ben_Sample/1", False, 1)]
 
 
@@ -88,6 +88,6 @@ def test_what_is_missing_or_garbled_is_named(root, tmp_path_factory):
     labels.write_text("Anna_Sample\\0\\0.8.jpg,0,62\n")
     with pytest.raises(BadData, match=r"expected 'file,ignore,x,y,width,height,…', found 'Anna_Sample"):
         ytf.cases(root, OPTIONS)
-    shared.noise(root / "frame_images_DB" / "Anna_Sample" / "0" / "cover.jpg", 8)
+    pair_lists.noise(root / "frame_images_DB" / "Anna_Sample" / "0" / "cover.jpg", 8)
     with pytest.raises(BadData, match=r"cover\.jpg is not named like a frame"):
         ytf.cases(root, OPTIONS)

@@ -35,8 +35,9 @@ from sameface.photo.observe import points_of
 from sameface.photo.predictor import load
 from sameface.reconstruction import texture as texturing
 from sameface.reconstruction.fit import fit
+from sameface.reconstruction.reconstruct import measured
 from sameface.training.datasets import facetable
-from sameface.training.fit_shard import look, measured
+from sameface.training.fit_shard import look
 
 SHARED = Path(os.environ.get("SAMEFACE_SHARED", "../shared"))
 OUT = Path("src/sameface/assets/albedo.npz")

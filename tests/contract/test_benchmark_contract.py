@@ -5,6 +5,7 @@ import dataclasses
 import inspect
 import pickle
 import re
+import shutil
 from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
@@ -12,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
+from clutter import littered
 from sameface.core import plugins
 from sameface.core.errors import AssetMissing, BadData
 from sameface.core.geometry import rotation_from_axis_angle
@@ -147,6 +149,16 @@ def test_an_answer_that_says_nothing_is_told_what_it_lacks(bench):
 def test_an_empty_folder_is_named(bench, tmp_path):
     with pytest.raises((BadData, AssetMissing), match=tmp_path.name):
         bench.module.cases(tmp_path, bench.options)
+
+
+def test_what_systems_leave_in_folders_is_no_case(bench, tmp_path):
+    root = littered(Path(shutil.copytree(bench.root, tmp_path / "copy")))
+    cases = bench.module.cases(root, bench.options)
+    assert [case.name for case in cases] == [case.name for case in bench.cases]
+    photos = [[path.relative_to(root) for path in case.photos] for case in cases]
+    assert photos == [[path.relative_to(bench.root) for path in case.photos] for case in bench.cases]
+    for case in cases:
+        bench.module.truth(case, bench.options)
 
 
 def test_every_choice_of_the_protocol_is_explained(bench):

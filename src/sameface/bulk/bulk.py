@@ -17,7 +17,6 @@ Memory: this process holds the paths of one shard; a list is held as Arrow colum
 0.3 MB a photo while they are fitted.
 """
 
-import hashlib
 import json
 import logging
 import os
@@ -35,6 +34,7 @@ from sameface.bulk import people_list
 from sameface.bulk.shard import Options, person_schema, photo_schema, shard_rows
 from sameface.core import processes
 from sameface.core.errors import AssetMissing, BadOutput, SameFaceError
+from sameface.core.files import sha256
 from sameface.mesh.write import write_file
 from sameface.morphable import default
 from sameface.photo import detect
@@ -188,8 +188,7 @@ def _fingerprint(predictor: str) -> str:
     """Of the networks that measure; raises AssetMissing for one that cannot."""
     network = load(predictor)
     points_of(network)  # a network that is not what it should be is no photo's fault
-    files = (network.path, detect.NETWORK, load("identity").path)
-    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:16]
+    return sha256(network.path, detect.NETWORK, load("identity").path)[:16]
 
 
 # ── processes ──────────────────────────────────────────────────────────────────────────────────────────────

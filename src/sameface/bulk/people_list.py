@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from sameface.core.errors import BadData, BadPhoto
+from sameface.core.files import names_in, walk
 from sameface.photo import image
 
 __all__ = ["people", "write"]
@@ -114,35 +115,21 @@ def _in_folders(folders: Sequence[Path]) -> Iterator[tuple[str, list[str]]]:
 
 
 def _persons_in(folder: Path) -> list[str]:
-    try:
-        with os.scandir(folder) as entries:
-            visible = [(entry.name, entry.is_dir()) for entry in entries if not entry.name.startswith(".")]
-    except OSError as error:
-        raise BadData(f"the folder {folder} cannot be listed ({error.strerror}): check its permissions") from None
-    loose = [name for name, is_folder in visible if not is_folder and _is_photo(name)]
+    loose = names_in(folder, *image.PHOTO_SUFFIXES)
     if loose:
         raise ValueError(
-            f"{folder} holds photos ({min(loose)}) outside the folders of persons; whose are they? With --each every "
+            f"{folder} holds photos ({loose[0]}) outside the folders of persons; whose are they? With --each every "
             "photo is somebody of its own; else put them into a sub-folder of their person"
         )
-    return sorted(name for name, is_folder in visible if is_folder)
+    return names_in(folder, folders=True)
 
 
 def _alone(folders: Sequence[Path]) -> Iterator[tuple[str, list[str]]]:
-    def unreadable(error: OSError) -> None:
-        raise BadData(f"the folder {error.filename} cannot be listed ({error.strerror}): check its permissions")
-
     for top in folders:
-        for folder, inside, files in os.walk(top, onerror=unreadable):
-            inside[:] = sorted(name for name in inside if not name.startswith("."))
-            for name in sorted(files):
-                if _is_photo(name) and not name.startswith("."):
-                    path = _text(os.path.join(folder, name))
-                    yield path, [path]
-
-
-def _is_photo(name: str) -> bool:
-    return os.path.splitext(name)[1].lower() in image.PHOTO_SUFFIXES
+        for folder, names in walk(top, *image.PHOTO_SUFFIXES):
+            for name in names:
+                path = _text(folder / name)
+                yield path, [path]
 
 
 def _text(path: str | Path) -> str:

@@ -19,7 +19,7 @@ from sameface.core.camera import Perspective
 from sameface.core.errors import BadPhoto
 from sameface.core.geometry import euler_from_rotation
 from sameface.morphable import default
-from sameface.photo import image
+from sameface.photo import MIN_SCORE, image
 from sameface.photo.face import Observation
 from sameface.photo.observe import observe
 from sameface.photo.predictor import load
@@ -39,7 +39,7 @@ class Options:
     """Every photo is somebody of its own."""
     predictor: str = "default"
     """Network that measures the photos: default, or the path of your own .onnx."""
-    min_score: float = 0.6
+    min_score: float = MIN_SCORE
     """Least score of a detected face, 0 to 1."""
     shard: int = 256
     """Photos per file; more if a person has more."""

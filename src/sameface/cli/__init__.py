@@ -4,22 +4,22 @@ Exit codes: 0 all done · 1 nothing could be done · 2 wrong usage · 3 done, bu
 130 stopped by Ctrl-C.
 """
 
-import dataclasses
-import os
 import sys
 from collections.abc import Sequence
 from io import TextIOWrapper
 from pathlib import Path
-from typing import Annotated, Any, Literal, NoReturn
+from typing import Annotated, Literal, NoReturn
 
 import tyro
 
+from sameface import __version__
+from sameface.cli.exits import DONE, NOTHING, PARTLY, STOPPED, USAGE, exit_code
+from sameface.core import processes
 from sameface.core.errors import SameFaceError
+from sameface.photo import MIN_SCORE
 
 Kind = Literal["obj", "ply", "glb", "npz", "overlay", "report", "views"]
 ALL_KINDS: tuple[Kind, ...] = ("obj", "ply", "glb", "npz", "overlay", "report", "views")
-
-DONE, NOTHING, USAGE, PARTLY, STOPPED = 0, 1, 2, 3, 130
 
 
 def reconstruct(
@@ -33,7 +33,7 @@ def reconstruct(
     iris: bool = False,
     ipd: float | None = None,
     write: tuple[Kind, ...] = ALL_KINDS,
-    min_score: float = 0.6,
+    min_score: float = MIN_SCORE,
     predictor: str = "default",
     smooth: float = 0.3,
     quiet: bool = False,
@@ -87,11 +87,7 @@ def reconstruct(
     finally:
         order = [str(one) if isinstance(one, Path) else one.photo for one in given]
         worked, complete = many.finished(out, rows, order)
-    return _code(worked, complete)
-
-
-def _code(worked: bool, complete: bool) -> int:
-    return NOTHING if not worked else DONE if complete else PARTLY
+    return exit_code(worked, complete)
 
 
 # ── training, export, models ───────────────────────────────────────────────────────────────────────────────
@@ -154,7 +150,7 @@ def verify(
     *,
     far: float = 0.1,
     predictor: str = "default",
-    min_score: float = 0.6,
+    min_score: float = MIN_SCORE,
     out: Path | None = None,
     quiet: bool = False,
 ) -> int:
@@ -210,10 +206,11 @@ def synth(
     from sameface.cli.people import Progress
     from sameface.synthetic.files import write
 
+    workers = processes.cores() if workers is None else workers
     with Progress("people", None, quiet) as tick:
         new = write(
-            out, persons, views, seed=seed, size=size, workers=_cores() if workers is None else workers, model=model,
-            backgrounds=backgrounds, tick=lambda done, total: tick("people", total, done),
+            out, persons, views, seed=seed, size=size, workers=workers, model=model, backgrounds=backgrounds,
+            tick=lambda done, total: tick("people", total, done),
         )  # fmt: skip
     print(f"{out}: {persons} people with {views} photos each, {new} of them new")
     return DONE
@@ -226,121 +223,6 @@ def doctor() -> int:
     lines, healthy = examine()
     print("\n".join(lines))
     return DONE if healthy else NOTHING
-
-
-def _train(arguments: list[str]) -> int:
-    """`sameface train METHOD …`: the flags are the fields of the method's Config and of the loop."""
-    from sameface.core import plugins
-
-    code = _usage(arguments, "sameface train METHOD --data DATASET:FOLDER --out RUN …", "methods")
-    if code is not None:
-        return code
-    from sameface.training.train import Loop, settings, train
-
-    method, config = arguments[0], settings(arguments[0])
-    asked = _flags(
-        f"sameface train {method}", arguments[1:], plugins.load("methods", method).__doc__,
-        ("data", Annotated[str, tyro.conf.arg(help="DATASET:FOLDER, for example facetable:/data/faces")]),
-        ("out", Annotated[Path, tyro.conf.arg(help="run folder; the same one again resumes")]),
-        ("config", config, dataclasses.field(default_factory=config)),
-        ("loop", Loop, dataclasses.field(default_factory=Loop)),
-    )  # fmt: skip
-    print(train(method, asked.data, asked.out, asked.config, asked.loop))
-    return DONE
-
-
-def _fit_set(arguments: list[str]) -> int:
-    """`sameface fit-set DATASET:FOLDER …`: the flags are ours and the fields of its Options."""
-    from sameface.cli.people import Progress
-    from sameface.training.fit_set import Options, fit_set
-
-    asked = _flags(
-        "sameface fit-set", arguments, "A data set -> one row of labels per photo, every person fitted at once "
-        "(docs/fit-set.md). Stopped and called again, it goes on.",
-        ("source", Annotated[str, tyro.conf.Positional, tyro.conf.arg(help="DATASET:FOLDER, e.g. casia:/data/casia")]),
-        ("out", Annotated[Path, tyro.conf.arg(help="folder for labels.parquet and labels.json")]),
-        ("workers", Annotated[int, tyro.conf.arg(help="processes")], _cores()),
-        ("quiet", Annotated[bool, tyro.conf.arg(help="no progress bar")], False),
-        ("options", Options, dataclasses.field(default_factory=Options)),
-    )  # fmt: skip
-    with Progress("fitting", None, asked.quiet) as tick:
-        told = fit_set(
-            asked.source, asked.out, asked.options, workers=asked.workers,
-            tick=lambda done, total: tick("fitting", total, done),
-        )  # fmt: skip
-    print(f"{asked.out}: {told['kept']} of {told['photos']} photos labelled, {told['persons']} persons")
-    for reason, count in told["rejected"].items():
-        print(f"  rejected, {reason}: {count}")
-    residual = told["percentiles of kept photos"]["residual_percent"]
-    print("  residual, % of the face: " + ", ".join(f"{value} ({name} %)" for name, value in residual.items()))
-    return DONE
-
-
-def _evaluate(arguments: list[str]) -> int:
-    """`sameface evaluate BENCHMARK …`: the flags are ours and the fields of the benchmark's Options."""
-    from sameface.core import plugins
-
-    code = _usage(arguments, "sameface evaluate BENCHMARK --data ROOT …", "benchmarks")
-    if code is not None:
-        return code
-    plugin = plugins.load("benchmarks", arguments[0])
-    asked = _flags(
-        f"sameface evaluate {arguments[0]}", arguments[1:], plugin.__doc__,
-        ("data", Annotated[Path, tyro.conf.arg(help="folder of the benchmark, as its owners distribute it")]),
-        ("model", Annotated[str, tyro.conf.arg(help="default, mean, exported .onnx, folder of meshes")], "default"),
-        ("out", Annotated[Path | None, tyro.conf.arg(help="folder for the numbers, pictures and kept answers")], None),
-        ("show", Annotated[Path | None, tyro.conf.arg(help="only draw some cases with their truth, as .png")], None),
-        ("limit", Annotated[int | None, tyro.conf.arg(help="only the first cases")], None),
-        ("workers", Annotated[int, tyro.conf.arg(help="processes")], _cores()),
-        ("cache", Annotated[bool, tyro.conf.arg(help="keep what was measured in OUT/answers, and use it")], True),
-        ("quiet", Annotated[bool, tyro.conf.arg(help="no progress bar")], False),
-        ("options", plugin.Options, dataclasses.field(default_factory=plugin.Options)),
-    )  # fmt: skip
-    if asked.show is not None:
-        from sameface.cli.show import show_cases
-
-        show_cases(plugin, asked.data, asked.show, options=asked.options)
-        print(asked.show)
-        return DONE
-    return _evaluated(arguments[0], asked)
-
-
-def _evaluated(benchmark: str, asked: Any) -> int:
-    from sameface.cli.people import Progress
-    from sameface.evaluation.evaluate import evaluate
-
-    with Progress(benchmark, None, asked.quiet) as tick:
-        report = evaluate(
-            benchmark, asked.data.expanduser(), asked.options, model=asked.model, out=asked.out, limit=asked.limit,
-            workers=asked.workers, cache=asked.cache, tick=tick,
-        )  # fmt: skip
-    print(report.as_text())
-    if asked.out is not None:
-        print(f"\n{asked.out}: the numbers of every case, and pictures")
-    return _code(bool(report.rows), not report.failures)
-
-
-def _usage(arguments: list[str], usage: str, kind: str) -> int | None:
-    """Print how a verb with a plug-in is used, unless a plug-in is named; the exit code if it was printed."""
-    from sameface.core import plugins
-
-    if arguments and not arguments[0].startswith("-"):
-        return None
-    print(
-        f"usage: {usage}\n{kind}: {', '.join(plugins.names(kind)) or 'none yet'}\n"
-        f"`{' '.join(usage.split()[:3])} --help` shows every setting with its source"
-    )
-    return DONE if arguments and arguments[0] in ("-h", "--help") else USAGE
-
-
-def _flags(program: str, arguments: list[str], description: str | None, *parts: tuple[Any, ...]) -> Any:
-    """Parse flags: each part is (name, type) or (name, type, default); the fields of a dataclass become flags."""
-    kind = dataclasses.make_dataclass("Arguments", parts)
-    return tyro.cli(tyro.conf.OmitArgPrefixes[kind], args=arguments, prog=program, description=description)
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -363,22 +245,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _run(given: list[str]) -> int:
-    if given[:1] == ["train"]:
-        return _train(given[1:])
-    if given[:1] == ["evaluate"]:
-        return _evaluate(given[1:])
-    if given[:1] == ["fit-set"]:
-        return _fit_set(given[1:])
-    if given[:1] == ["model"]:
-        from sameface.cli.model import VERBS
-
-        return tyro.extras.subcommand_cli_from_dict(VERBS, args=given[1:], prog="sameface model")
+    from sameface.cli import plugged
     from sameface.cli.bulk import bulk
+    from sameface.cli.model import VERBS, model_help
 
+    if given == ["--version"]:
+        print(f"sameface {__version__}")
+        return DONE
+    own_flags = {"train": plugged.train, "evaluate": plugged.evaluate, "fit-set": plugged.fit_set}
+    if given and given[0] in own_flags:
+        return own_flags[given[0]](given[1:])
+    if given[:1] == ["model"]:
+        return tyro.extras.subcommand_cli_from_dict(VERBS, args=given[1:], prog="sameface model")
     verbs = {
-        "reconstruct": reconstruct, "bulk": bulk, "verify": verify, "evaluate": _evaluate_help, "train": _train_help,
-        "export": export, "data": data, "fit-set": _fit_set_help, "synth": synth, "model": _model_help,
-        "doctor": doctor,
+        "reconstruct": reconstruct, "bulk": bulk, "verify": verify, "evaluate": plugged.evaluate_help,
+        "train": plugged.train_help, "export": export, "data": data, "fit-set": plugged.fit_set_help, "synth": synth,
+        "model": model_help, "doctor": doctor,
     }  # fmt: skip
     return tyro.extras.subcommand_cli_from_dict(verbs, args=given, prog="sameface", description=DESCRIPTION)
 
@@ -388,24 +270,4 @@ def _leave(message: str, code: int) -> NoReturn:
     sys.exit(code)
 
 
-DESCRIPTION = "Photos of a person in, that person's 3D face out."
-
-
-def _train_help() -> int:
-    """Train a method on a data set (sameface train METHOD --help)."""
-    return _train([])
-
-
-def _evaluate_help() -> int:
-    """Measure a system on a benchmark (sameface evaluate BENCHMARK --help)."""
-    return _evaluate([])
-
-
-def _fit_set_help() -> int:
-    """Fit every person of a data set, as labels to learn from (sameface fit-set --help)."""
-    return USAGE
-
-
-def _model_help() -> int:
-    """Show, convert, compile or build a morphable model (sameface model --help)."""
-    return USAGE
+DESCRIPTION = "Photos of a person in, that person's 3D face out. `sameface --version` says which sameface this is."

@@ -5,6 +5,9 @@ from typing import Annotated
 
 import tyro
 
+from sameface.cli.exits import exit_code
+from sameface.photo import MIN_SCORE
+
 __all__ = ["bulk"]
 
 
@@ -16,7 +19,7 @@ def bulk(
     each: bool = False,
     workers: int | None = None,
     address: str | None = None,
-    min_score: float = 0.6,
+    min_score: float = MIN_SCORE,
     predictor: str = "default",
     shard: int = 256,
     seconds: float = 300.0,
@@ -56,4 +59,4 @@ def bulk(
             print(f"  not used, {error}: {count}")
         if told["disagreement_mm"]:
             print(f"  the photos of a person agree within {told['disagreement_mm']['50']:.1f} mm (median)")
-    return 1 if not told["photos_used"] else 3 if told["errors"] else 0
+    return exit_code(bool(told["photos_used"]), not told["errors"])

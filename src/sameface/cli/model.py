@@ -6,7 +6,9 @@ from typing import Annotated
 
 import tyro
 
-__all__ = ["VERBS"]
+from sameface.cli.exits import USAGE
+
+__all__ = ["VERBS", "model_help"]
 
 
 def model_show(path: Annotated[Path | None, tyro.conf.Positional] = None, /) -> int:
@@ -103,6 +105,11 @@ def model_build(
     share = f"{100 * built.explained:.1f} % of the variance of {len(scans)} scans"
     print(f"{out}: {built.model.n_identity} modes with {share}")
     return 0
+
+
+def model_help() -> int:
+    """Show, convert, compile or build a morphable model (sameface model --help)."""
+    return USAGE
 
 
 VERBS = {"show": model_show, "convert": model_convert, "compile": model_compile, "build": model_build}

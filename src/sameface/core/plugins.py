@@ -15,6 +15,7 @@ from pathlib import Path
 from types import ModuleType
 
 from sameface.core.errors import BadData
+from sameface.core.files import names_in
 
 __all__ = ["dataset_at", "is_file", "load", "names"]
 
@@ -42,8 +43,9 @@ def names(kind: str) -> tuple[str, ...]:
     True
     """
     _check(kind)
-    files = (Path(__file__).parent.parent / FOLDERS[kind]).glob("[!_]*.py")
-    return tuple(sorted(file.stem for file in files if set(REQUIRED[kind]) <= _defined(file)))
+    folder, wanted = Path(__file__).parent.parent / FOLDERS[kind], set(REQUIRED[kind])
+    files = [name for name in names_in(folder, ".py") if not name.startswith("_")]
+    return tuple(name.removesuffix(".py") for name in files if wanted <= _defined(folder / name))
 
 
 def load(kind: str, name: str) -> ModuleType:

@@ -5,9 +5,14 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-__all__ = ["begin", "one_thread_each"]
+__all__ = ["begin", "cores", "one_thread_each"]
 
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
+
+def cores() -> int:
+    """How many this process may compute on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @contextmanager

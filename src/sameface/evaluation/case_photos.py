@@ -21,8 +21,6 @@ __all__ = ["Problem", "first_error", "first_photo", "look", "look_at_all", "phot
 
 Problem = tuple[str, str, str]
 """photo, kind, message"""
-MIN_SCORE = 0.6
-"""of a detected face, as in `sameface.reconstruct`"""
 MARGIN = 0.1
 """of its larger side, on each side of a box: a face in profile has eyes and mouth on one line"""
 
@@ -55,7 +53,7 @@ def look(photo: Photo, place: Float[np.ndarray, "K 2"] | None, network: Predicto
     That is the face whose box overlaps most with the place (intersection over union); without a place the largest.
     Raises NoFaceFound.
     """
-    faces = observe(photo, network, identity=load("identity"), min_score=MIN_SCORE)
+    faces = observe(photo, network, identity=load("identity"))
     if place is None:
         return faces[0]
     five = [network.description["point_ids"].index(k) for k in FIVE]

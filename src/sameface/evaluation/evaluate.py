@@ -61,7 +61,8 @@ def evaluate(
     cases = _cases(plugin, root, options)
     chosen = cases[:limit]
     values = tuple((field.name, getattr(options, field.name)) for field in fields(options))
-    job = _Job(_found(benchmark), values, _found(model), _folder(out, cache))
+    files = _in_full(benchmark, plugins.is_file(benchmark)), _in_full(model, model not in systems.NAMES)
+    job = _Job(files[0], values, files[1], _folder(out, cache))
     done = []
     for case, outcome in zip(chosen, _outcomes(job, chosen, workers), strict=True):
         done.append(outcome)
@@ -251,9 +252,9 @@ def _cases(plugin: Any, root: Path, options: Any) -> list[Case]:
     return cases
 
 
-def _found(name: str) -> str:
-    """A file's path in full, so that it is found from every process; other names as they are."""
-    return str(Path(name).resolve()) if Path(name).suffix in (".py", ".onnx") or Path(name).is_dir() else name
+def _in_full(name: str, is_path: bool) -> str:
+    """A path in full, so that it is found from every process; other names as they are, whatever files there are."""
+    return str(Path(name).resolve()) if is_path else name
 
 
 def _command(benchmark: str, root: Path, usual: Any, options: Any, model: str, limit: int | None) -> str:

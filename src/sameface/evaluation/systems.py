@@ -15,7 +15,6 @@ What `measure` gives, as far as the system says it (N photos that could be used)
     left_out (K, 3)                           photo, kind of problem, message: the photos that could not be used
 """
 
-import hashlib
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, fields
 from functools import cache, partial
@@ -26,6 +25,7 @@ import numpy as np
 from jaxtyping import Float
 
 from sameface.core.camera import Perspective, WeakPerspective
+from sameface.core.files import sha256
 from sameface.evaluation import networks
 from sameface.evaluation.case import Answer, Case
 from sameface.evaluation.case_photos import look_at_all, text_of
@@ -35,8 +35,7 @@ from sameface.morphable.points import points68
 from sameface.photo import detect
 from sameface.photo.observe import points_of
 from sameface.photo.predictor import load as load_network
-from sameface.reconstruction.fit import Measured as Seen
-from sameface.reconstruction.fit import fit_cameras
+from sameface.reconstruction.cameras import fit_cameras
 from sameface.reconstruction.reconstruct import join
 
 __all__ = ["ANSWERS", "Measured", "System", "answer", "load"]
@@ -46,10 +45,13 @@ Measured = dict[str, np.ndarray]
 
 ANSWERS = tuple(field.name for field in fields(Answer))
 """everything that an answer can hold"""
+NAMES = ("default", "mean")
+"""what is no path"""
 CODE = (
-    "photo/observe", "reconstruction/fit", "reconstruction/reconstruct", "photo/detect", "photo/predictor",
-    "photo/image", "photo/decode", "core/camera", "core/geometry", "evaluation/systems", "evaluation/case_photos",
-    "evaluation/networks", "photo/views", "morphable/points",
+    "photo/observe", "reconstruction/agreement", "reconstruction/cameras", "reconstruction/fit",
+    "reconstruction/reconstruct", "photo/detect", "photo/predictor", "photo/image", "photo/decode", "photo/views",
+    "core/camera", "core/geometry", "evaluation/systems", "evaluation/case_photos", "evaluation/networks",
+    "morphable/points",
 )  # fmt: skip
 """modules whose text decides what a system measures"""
 
@@ -78,10 +80,9 @@ def load(name: str) -> System:
     A network that measures our model's dense points goes through our whole pipeline; of any other, the answer is what
     its outputs say. Raises AssetMissing for a file that is no such network, ValueError for an unknown name.
     """
-    if name == "mean":
-        return System("mean", _fingerprint("default"), _mean)
-    if name == "default":
-        return System("default", _fingerprint("default"), partial(_pipeline, "default"))
+    if name in NAMES:
+        measure = _mean if name == "mean" else partial(_pipeline, "default")
+        return System(name, _fingerprint("default"), measure)
     if Path(name).is_dir():
         return System(Path(name).resolve().name, "", partial(predicted, Path(name)), keep=False)
     if not name.endswith(".onnx"):
@@ -146,7 +147,7 @@ def _mean(case: Case) -> Measured:
         size=seen[0].size,
     )
     landmarks, sigma = (np.stack([getattr(one, name) for one in seen]) for name in ("landmarks", "sigma"))
-    camera = fit_cameras(points(nobody, still), Seen(landmarks, sigma, nobody, still, rough))
+    camera = fit_cameras(points(nobody, still), landmarks, sigma, rough)
     cameras = [camera[k] for k in range(n)]
     return {"identity": nobody[0], "expression": still, **_cameras(cameras), "left_out": text_of(problems)}
 
@@ -184,13 +185,13 @@ def _in_photo(points: Float[np.ndarray, "N L 3"], measured: Measured) -> Float[n
 
 def _fingerprint(name: str) -> str:
     """sha256 of everything that decides a measurement: the network, ours beside it, the model and the code."""
-    return hashlib.sha256(_ours() + load_network(name).path.read_bytes()).hexdigest()
+    return f"{_ours()} {load_network(name).sha256}"
 
 
 @cache
-def _ours() -> bytes:
+def _ours() -> str:
     """sha256 of what is ours, read once: code that changes meanwhile is not the code that runs."""
     here = Path(__file__).parent.parent
     files = [here / f"{module}.py" for module in CODE] + [detect.NETWORK, here / "assets" / "face_model.npz"]
     files += [load_network(name).path for name in ("default", "identity")]
-    return hashlib.sha256(b"".join(hashlib.sha256(file.read_bytes()).digest() for file in files)).digest()
+    return sha256(*files)

@@ -89,11 +89,11 @@ class MorphableModel(Record):
         if identity.shape[-1] != self.n_identity:
             raise ValueError(f"{self.name} has {self.n_identity} identity coefficients, but {identity.shape} was given")
         mean, basis = self._flat
-        out = mean + identity @ basis[: self.n_identity]
+        out = mean + identity.astype(basis.dtype) @ basis[: self.n_identity]  # a mixed product would copy the basis
         if expression is not None:
             if expression.shape[-1] != self.n_expression:
                 raise ValueError(f"{self.name} has {self.n_expression} expressions, but {expression.shape} was given")
-            out = out + expression @ basis[self.n_identity :]
+            out = out + expression.astype(basis.dtype) @ basis[self.n_identity :]
         return out.reshape(*out.shape[:-1], -1, 3).astype(np.float32)
 
     def landmarks(

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from sameface import morphable
 from sameface.core.errors import AssetMissing, BadModel
+from sameface.core.files import names_in
 from sameface.morphable import MorphableModel
 from sameface.morphable._matlab import HDF5_MAGIC, matlab_names, open_hdf5
 
@@ -48,7 +49,7 @@ def recognise(path: Path) -> str:
     """Which of `KNOWN` a file or folder is, by its content."""
     path = Path(path)
     if path.is_dir():
-        names = {file.name for file in path.iterdir()}
+        names = set(names_in(path))
         kind, seen = _folder(names), f"a folder with {_some(names)}"
     elif path.is_file():
         kind, seen = _file(path)

@@ -37,11 +37,8 @@ class Points(Record):
 
     def __call__(self, identity: Float[np.ndarray, "N S"], expression: Float[np.ndarray, "N E"]) -> np.ndarray:
         """(N, L, 3) mm."""
-        return (
-            self.mean
-            + np.tensordot(identity, self.identity, (1, 2))
-            + np.tensordot(expression, self.expression, (1, 2))
-        )
+        both = self.both.reshape(-1, self.both.shape[2])
+        return self.mean + (np.concatenate([expression, identity], axis=1) @ both.T).reshape(-1, *self.mean.shape)
 
 
 @lru_cache(maxsize=1)

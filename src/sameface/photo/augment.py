@@ -4,7 +4,10 @@ import cv2
 import numpy as np
 from jaxtyping import Float, UInt8
 
-__all__ = ["augmented", "moved"]
+__all__ = ["FAULTS", "augmented", "moved", "spoiled"]
+
+FAULTS = ("dark", "blurred", "hidden")
+"""what may spoil a picture so much that it shows the face no more"""
 
 
 def moved(
@@ -44,6 +47,40 @@ def augmented(crop: UInt8[np.ndarray, "S S 3"], rng: np.random.Generator) -> UIn
     for _ in range(int(rng.integers(1, 3)) if rng.random() < 0.3 else 0):
         _occlude(out, rng)  # pyright: ignore[reportArgumentType]
     return out  # pyright: ignore[reportReturnType]
+
+
+def spoiled(
+    crop: UInt8[np.ndarray, "S S 3"], rng: np.random.Generator
+) -> tuple[UInt8[np.ndarray, "S S 3"], Float[np.ndarray, " 3"]]:
+    """A crop that hardly shows the face any more, and which of FAULTS was done to it (0 or 1 each)."""
+    size, faults = len(crop), np.zeros(len(FAULTS), np.float32)
+    kind = int(rng.integers(3))
+    faults[kind] = 1
+    if FAULTS[kind] == "dark":
+        light = crop.astype(np.float32) * np.exp(rng.uniform(np.log(0.02), np.log(0.25)))
+        crop = np.clip(light + rng.normal(0, rng.uniform(0, 4), crop.shape), 0, 255).astype(np.uint8)
+    elif FAULTS[kind] == "blurred":
+        if rng.random() < 0.5:
+            crop = cv2.GaussianBlur(crop, (0, 0), size / 96 * rng.uniform(2.5, 7))
+        else:
+            small = int(rng.integers(6, 20))
+            crop = cv2.resize(cv2.resize(crop, (small, small), interpolation=cv2.INTER_AREA), (size, size))
+    else:
+        crop, middle = crop.copy(), size * rng.uniform(0.35, 0.65, 2)
+        mask, paint = np.zeros((size, size), np.uint8), rng.integers(0, 256, 3).tolist()
+        shape = int(rng.integers(3))
+        if shape == 0:  # a ball, a hand, another head
+            axes = tuple(int(v) for v in size * rng.uniform(0.2, 0.4, 2))
+            cv2.ellipse(mask, tuple(int(v) for v in middle), axes, rng.uniform(0, 180), 0, 360, 1, -1)
+        elif shape == 1:  # a mask over nose and mouth, a scarf
+            cv2.rectangle(mask, (int(0.1 * size), int(size * rng.uniform(0.5, 0.6))), (int(0.9 * size), size), 1, -1)
+        else:  # sunglasses, a bar over the eyes
+            top = size * rng.uniform(0.28, 0.36)
+            low = (int(0.88 * size), int(top + size * rng.uniform(0.13, 0.22)))
+            cv2.rectangle(mask, (int(0.12 * size), int(top)), low, 1, -1)
+        shade = np.clip(rng.normal(0, rng.uniform(0, 25), crop.shape) + paint, 0, 255)
+        crop[mask > 0] = shade.astype(np.uint8)[mask > 0]
+    return crop, faults
 
 
 def _blurred(crop: np.ndarray, rng: np.random.Generator) -> np.ndarray:

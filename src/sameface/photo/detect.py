@@ -16,6 +16,7 @@ from jaxtyping import Float, Int, UInt8
 
 from sameface.core.arrays import Record
 from sameface.core.errors import AssetMissing
+from sameface.photo import MIN_SCORE
 from sameface.photo.predictor import threads
 
 __all__ = ["Faces", "detect", "suppress"]
@@ -48,7 +49,7 @@ class Faces(Record):
         return len(self.scores)
 
 
-def detect(pixels: UInt8[np.ndarray, "H W 3"], *, min_score: float = 0.6, longest: int = 640) -> Faces:
+def detect(pixels: UInt8[np.ndarray, "H W 3"], *, min_score: float = MIN_SCORE, longest: int = 640) -> Faces:
     """Every face of a photo (sRGB, RGB order) whose score is at least `min_score`.
 
     A larger `longest` finds smaller faces, in time proportional to its square; at 640, faces from about 10 px of the

@@ -11,7 +11,8 @@ import numpy as np
 from jaxtyping import Float, Shaped, UInt8
 from PIL import Image
 
-from sameface.core.errors import BadPhoto
+from sameface.core.errors import BadData, BadPhoto
+from sameface.core.files import names_in
 from sameface.photo.decode import Decoded, array_rgb, decode, upright_rgb
 from sameface.photo.face import Photo
 
@@ -123,10 +124,10 @@ def gather(paths: PathLike | Iterable[PathLike]) -> list[Path]:
 
 def _photos_in(folder: Path) -> list[Path]:
     try:
-        files = [p for p in folder.iterdir() if not p.name.startswith(".") and os.path.isfile(p)]
-    except OSError as error:
-        raise BadPhoto(f"the folder {folder} cannot be listed ({error.strerror}): check its permissions") from None
-    photos = [p for p in files if p.suffix.lower() in PHOTO_SUFFIXES]
+        files = names_in(folder)
+    except BadData as error:
+        raise BadPhoto(str(error)) from None
+    photos = [folder / name for name in files if name.lower().endswith(tuple(PHOTO_SUFFIXES))]
     if not photos:
         holds = f"{len(files)} other files" if files else "no files"
         raise BadPhoto(

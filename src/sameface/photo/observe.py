@@ -14,7 +14,7 @@ from sameface.core.errors import AssetMissing, NoFaceFound
 from sameface.core.geometry import apply_affine
 from sameface.morphable import default
 from sameface.morphable.points import Points, points68
-from sameface.photo import image
+from sameface.photo import MIN_SCORE, image
 from sameface.photo.detect import Faces, detect
 from sameface.photo.face import Observation, Photo
 from sameface.photo.predictor import (
@@ -40,7 +40,7 @@ AT_ONCE = 16
 
 
 def observe(
-    photo: Photo, predictor: Predictor, *, identity: Predictor | None = None, min_score: float = 0.6
+    photo: Photo, predictor: Predictor, *, identity: Predictor | None = None, min_score: float = MIN_SCORE
 ) -> list[Observation]:
     """Every face of a photo, the largest first. The identity is what the network `identity` says, else `predictor`.
 

@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from sameface.core.errors import AssetMissing, BadPhoto
+from sameface.core.files import names_in, sha256
 from sameface.core.geometry import similarity_2d
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "five_of_68", "load", "networks_name", "networks_sha256",
 ]  # fmt: skip
 
+ASSETS = Path(__file__).parent.parent / "assets"
 CONTEXT = 1.4
 """crop side / the larger side of the upright landmark box"""
 BOX_PER_EYE_MOUTH = 2.55
@@ -118,7 +120,7 @@ class Predictor:
     @cached_property
     def sha256(self) -> str:
         """Of the file."""
-        return hashlib.sha256(self.path.read_bytes()).hexdigest()
+        return sha256(self.path)
 
     @property
     def views(self) -> tuple[float, ...]:
@@ -156,9 +158,9 @@ _LOADED: dict[Path, Predictor] = {}
 
 def load(name: str = "default") -> Predictor:
     """The predictor in a packaged file (`default`) or in your own .onnx; loaded once per process."""
-    path = Path(name) if name.endswith(".onnx") else Path(__file__).parent.parent / "assets" / f"{name}.onnx"
+    path = Path(name) if name.endswith(".onnx") else ASSETS / f"{name}.onnx"
     if not path.is_file():
-        known = sorted(p.stem for p in (Path(__file__).parent.parent / "assets").glob("*.onnx") if p.stem != "detect")
+        known = [name.removesuffix(".onnx") for name in names_in(ASSETS, ".onnx") if name != "detect.onnx"]
         raise AssetMissing(
             f"there is no network {name!r}; there are: {', '.join(known)} (or the path of your own .onnx)"
         )

@@ -12,12 +12,14 @@ from sameface.core.errors import BadPhoto, NoFaceFound, SameFaceError
 from sameface.core.geometry import align, barycentric
 from sameface.morphable import MorphableModel, default
 from sameface.morphable.points import Points
-from sameface.photo import image
+from sameface.photo import MIN_SCORE, image
 from sameface.photo.face import Observation, Photo
 from sameface.photo.image import Source
 from sameface.photo.observe import observe, points_of
 from sameface.photo.predictor import Predictor, load, networks_name
-from sameface.reconstruction.fit import Fit, Measured, Priors, fit, perspective_from_weak
+from sameface.reconstruction.agreement import disagreeing, reason
+from sameface.reconstruction.cameras import perspective_from_weak
+from sameface.reconstruction.fit import Fit, Measured, Priors, fit
 from sameface.reconstruction.result import Reconstruction, View
 
 __all__ = [
@@ -66,7 +68,7 @@ def reconstruct(
     predictor: str = "default",
     iris: bool = False,
     ipd: float | None = None,
-    min_score: float = 0.6,
+    min_score: float = MIN_SCORE,
     priors: Priors | None = None,
 ) -> Reconstruction:
     """The 3D face of ONE person from one or several photos (paths, bytes, arrays or Pillow images).
@@ -95,7 +97,7 @@ def look(
     photos: Iterable[Source | Photo],
     *,
     predictor: str = "default",
-    min_score: float = 0.6,
+    min_score: float = MIN_SCORE,
     progress: Callable[[str], Any] | None = None,
 ) -> Looked:
     """Every face of every photo, the largest first; problems are collected, not raised. Photos are read one by one."""
@@ -139,11 +141,12 @@ def join(
     good, dropped = _good_enough(believed)
     data = measured(good)
     alone = fit(points, data, priors, shared=False)
-    keep, reasons = _consistent(good, alone, model)
-    dropped += reasons
-    if len(keep) < len(good):
+    out, distance = disagreeing(alone.identity, np.array([one.quality for one in good]), FARTHEST, APART)
+    dropped += [(good[k].photo, "Disagrees", reason(distance[k])) for k in out]
+    if out:
+        keep = np.delete(np.arange(len(good)), out)
         good = [good[k] for k in keep]
-        data, alone = measured(good), alone[np.array(keep)]
+        data, alone = measured(good), alone[keep]
     joint = alone if len(good) == 1 else fit(points, data, priors)
     views = tuple(_view(good[k], joint, alone, k, model) for k in range(len(good)))
     scale, origin = _scale(views, joint.identity[0], model, network, iris, ipd)
@@ -165,7 +168,7 @@ def check_options(
     face: int | None = None,
     iris: bool = False,
     ipd: float | None = None,
-    min_score: float = 0.6,
+    min_score: float = MIN_SCORE,
     smooth: float = 0.0,
 ) -> None:
     """Raise ValueError for options of a reconstruction that contradict each other or cannot be meant."""
@@ -277,32 +280,6 @@ def _cameras(seen: Sequence[Observation]) -> Camera:
     focal = np.array([o.focal if o.focal else FAR_AWAY * max(o.size) for o in seen])
     center = np.array([np.array(o.size) / 2 if o.focal else o.camera.translation for o in seen], np.float64)
     return perspective_from_weak(weak, focal, center)
-
-
-def _consistent(
-    seen: Sequence[Observation], alone: Fit, model: MorphableModel
-) -> tuple[list[int], list[tuple[str, str, str]]]:
-    """Leave out, worst first, photos whose own shape is far from the others' mean shape (three photos or more)."""
-    keep, dropped = list(range(len(seen))), []
-    region = model.regions["face"]
-    basis = model.identity_basis[region].reshape(-1, model.n_identity)
-
-    def from_others(photos: list[int]) -> np.ndarray:
-        trust = np.array([seen[k].quality for k in photos])
-        weighted = trust[:, None] * alone.identity[photos]
-        others = (weighted.sum(0) - weighted) / (trust.sum() - trust)[:, None]
-        return np.linalg.norm((alone.identity[photos] - others) @ basis.T, axis=1) / np.sqrt(region.sum())
-
-    while len(keep) >= 3:
-        distance = from_others(keep)
-        worst = int(distance.argmax())
-        rest = from_others(keep[:worst] + keep[worst + 1 :])  # how far apart they are without it: it moves their mean
-        if distance[worst] <= max(FARTHEST, APART * float(np.median(rest))):
-            break
-        how_far = f"its shape is {distance[worst]:.1f} mm from the other photos'"
-        text = f"{how_far}: another person, or a face hidden or distorted"
-        dropped.append((seen[keep.pop(worst)].photo, "Disagrees", text))
-    return keep, dropped
 
 
 def _view(seen: Observation, joint: Fit, alone: Fit, k: int, model: MorphableModel) -> View:

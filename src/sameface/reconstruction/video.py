@@ -33,6 +33,7 @@ from sameface.core.camera import WeakPerspective
 from sameface.core.errors import BadPhoto, NoFaceFound
 from sameface.core.geometry import euler_from_rotation, intersection_over_union
 from sameface.mesh.write import Animation, write_file
+from sameface.photo import MIN_SCORE
 from sameface.photo.face import Observation
 from sameface.photo.observe import picture_around, points_of
 from sameface.photo.predictor import load
@@ -129,7 +130,7 @@ def track(
     predictor: str = "default",
     iris: bool = False,
     ipd: float | None = None,
-    min_score: float = 0.6,
+    min_score: float = MIN_SCORE,
     progress: Callable[[int, int], Any] | None = None,
 ) -> Track:
     """The one face of a clip through all its frames; `smooth` is the window's length in seconds, 0 for none.

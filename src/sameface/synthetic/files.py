@@ -26,6 +26,7 @@ import numpy as np
 
 from sameface import morphable
 from sameface.core.errors import BadData, BadOutput
+from sameface.core.files import names_in
 from sameface.mesh.write import write_file
 from sameface.morphable import MorphableModel
 from sameface.synthetic.look import load_skin
@@ -240,10 +241,10 @@ def _photos(folder: Path | None) -> tuple[str, ...]:
     """The photos of a folder, by name."""
     if folder is None:
         return ()
-    files = sorted(f for f in folder.glob("*") if f.suffix.lower() in (".jpg", ".jpeg", ".png", ".webp", ".bmp"))
+    files = names_in(folder, ".jpg", ".jpeg", ".png", ".webp", ".bmp")
     if not files:
         raise BadData(f"{folder} has no photos (.jpg, .png, .webp, .bmp) to stand behind the people")
-    return tuple(str(f) for f in files)
+    return tuple(str(folder / name) for name in files)
 
 
 def _behind(job: _Job, view: View) -> np.ndarray | None:

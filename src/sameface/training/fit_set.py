@@ -10,7 +10,6 @@ Memory: a process holds one shard (`Options.shard` photos, or all of the largest
 data set keeps of SHARDS_PER_PROCESS shards; then a new one takes its place.
 """
 
-import hashlib
 import json
 import os
 import shutil
@@ -29,6 +28,7 @@ from jaxtyping import Int
 
 from sameface.core import plugins, processes
 from sameface.core.errors import BadData, BadOutput, SameFaceError
+from sameface.core.files import sha256
 from sameface.mesh.write import write_file
 from sameface.morphable import default
 from sameface.photo import detect
@@ -175,7 +175,7 @@ def _shards(items: Mapping[str, Any], options: Options) -> list[_Shard]:
 
 def _fingerprint(network: Predictor) -> str:
     """Of the networks that measure."""
-    return hashlib.sha256(network.path.read_bytes() + detect.NETWORK.read_bytes()).hexdigest()[:16]
+    return sha256(network.path, detect.NETWORK)[:16]
 
 
 def _same(file: Path, told: dict[str, Any]) -> bool:

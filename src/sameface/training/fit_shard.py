@@ -8,26 +8,29 @@ disagrees with the person's other photos.
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Int
 
 from sameface.core.camera import WeakPerspective
 from sameface.core.errors import BadData, BadPhoto, NoFaceFound
-from sameface.morphable import default
+from sameface.photo import MIN_SCORE
 from sameface.photo.face import Observation, Photo
 from sameface.photo.observe import observe, points_of
 from sameface.photo.predictor import Predictor
-from sameface.reconstruction.fit import Fit, Measured, Priors, fit
+from sameface.reconstruction.agreement import disagreeing, reason
+from sameface.reconstruction.fit import Fit, Priors, fit
+from sameface.reconstruction.reconstruct import measured
 from sameface.training.datasets.labelled import name_of, parameters
 
-__all__ = ["Options", "Record", "agreeing", "fit_shard", "look", "measured", "owners"]
+__all__ = ["Options", "Record", "fit_shard", "look", "owners"]
 
 FARTHEST_LABEL = 0.25
 """a found face whose middle is farther than this part of the labels' extent from theirs is another face"""
 
+APART = 2.5
+"""times the median distance of the person's other photos: what is nearer agrees with them"""
 PRIORS = Priors(identity=1.0, network=0.0)
 """labels owe nothing to what a network says of the identity"""
 
@@ -42,7 +45,7 @@ class Options:
     """Which splits of the data set. Ours: test is left alone, so that nobody learns from it by mistake."""
     predictor: str = "default"
     """Network that measures the photos: default, or the path of your own .onnx."""
-    min_score: float = 0.6
+    min_score: float = MIN_SCORE
     """Least score of a detected face, 0 to 1."""
     quality: float = 0.06
     """A photo of less is rejected (PoorPhoto): blurred, small or hidden. As in `sameface reconstruct`."""
@@ -84,7 +87,7 @@ def fit_shard(
     return records, {"cpu_seconds": time.process_time() - start, **told}
 
 
-def look(items: Any, row: int, network: Predictor, min_score: float = 0.6) -> Observation:
+def look(items: Any, row: int, network: Predictor, min_score: float = MIN_SCORE) -> Observation:
     """The face that a data set's photo is about.
 
     Where the item has landmarks (any key that begins so), the found face nearest to them, if it is near enough; else
@@ -105,49 +108,6 @@ def look(items: Any, row: int, network: Predictor, min_score: float = 0.6) -> Ob
         if min(distance) > FARTHEST_LABEL * np.ptp(labels, axis=0).max():
             raise NoFaceFound(f"no face in {name} where its labels are; the nearest is {min(distance):.0f} px away")
     return replace(chosen, picture=np.zeros((0, 0, 3), np.uint8))  # thousands of pictures would fill the memory
-
-
-def measured(seen: list[Observation]) -> Measured:
-    """What was seen in several photos as the fit wants it; no point counts for more than 4 times its photo's usual."""
-    sigma = np.stack([one.sigma for one in seen])
-    return Measured(
-        landmarks=np.stack([one.landmarks for one in seen]),
-        sigma=np.maximum(sigma, 0.25 * np.median(sigma, axis=1, keepdims=True)),
-        identity=np.stack([one.identity for one in seen]),
-        expression=np.stack([one.expression for one in seen]),
-        camera=WeakPerspective(
-            rotation=np.stack([one.camera.rotation for one in seen]),
-            translation=np.stack([one.camera.translation for one in seen]),
-            scale=np.array([float(one.camera.scale) for one in seen]),
-            size=seen[0].camera.size,
-        ),
-    )
-
-
-def agreeing(
-    identity: Float[np.ndarray, "N S"], quality: Float[np.ndarray, " N"], farthest: float
-) -> tuple[Bool[np.ndarray, " N"], Float[np.ndarray, " N"]]:
-    """Which photos of a person agree, and each one's distance d_i (mm RMS over the face) from the others.
-
-    d_i = |B (α_i − Σ_{j≠i} w_j α_j / Σ_{j≠i} w_j)| with the photos' own identities α and qualities w. Among three or
-    more, the worst is left out while d > max(farthest, 2.5 · median of the rest's d). A photo alone has
-    distance 0.
-    """
-    shapes, keep, distance = identity @ _millimetres(), np.arange(len(identity)), np.zeros(len(identity))
-
-    def from_others(rows: np.ndarray) -> np.ndarray:
-        weighted = quality[rows, None] * shapes[rows]
-        others = (weighted.sum(0) - weighted) / (quality[rows].sum() - quality[rows])[:, None]
-        return np.linalg.norm(shapes[rows] - others, axis=1)
-
-    while len(keep) > 1:
-        distance[keep] = from_others(keep)
-        worst = int(np.argmax(distance[keep]))
-        rest = np.delete(keep, worst)
-        if len(keep) < 3 or distance[keep[worst]] <= max(farthest, 2.5 * float(np.median(from_others(rest)))):
-            break
-        keep = rest
-    return np.isin(np.arange(len(identity)), keep), distance
 
 
 def owners(person: Int[np.ndarray, " N"]) -> Int[np.ndarray, " N"]:
@@ -196,12 +156,12 @@ def _accepted(
     accepted, quality = close.copy(), np.array([one.quality for one in seen])
     for person in np.unique(owner[close]):
         mine = np.flatnonzero((owner == person) & close)
-        accepted[mine], distance = agreeing(alone.identity[mine], quality[mine], options.farthest)
+        out, distance = disagreeing(alone.identity[mine], quality[mine], options.farthest, APART)
+        accepted[mine[out]] = False
         for k, far in zip(mine, distance, strict=True):
             records[k]["from_others_mm"] = far if len(mine) > 1 else None
             if not accepted[k]:
-                why = f"its shape is {far:.1f} mm from the other photos': another person, or a face hidden or distorted"
-                records[k] |= {"reason": "Disagrees", "message": why}
+                records[k] |= {"reason": "Disagrees", "message": reason(far)}
     return accepted
 
 
@@ -243,12 +203,3 @@ def _given(item: dict[str, Any]) -> np.ndarray | None:
             if np.isfinite(flat).all():
                 return flat
     return None
-
-
-@lru_cache(maxsize=1)
-def _millimetres() -> Float[np.ndarray, "S S"]:
-    """M with |α M| = RMS over the face, mm, of the shape with identity α: Bᵀ B / V = M Mᵀ (Cholesky)."""
-    model = default()
-    basis = model.identity_basis[model.regions["face"]].astype(np.float64)
-    flat = basis.reshape(-1, model.n_identity)
-    return np.linalg.cholesky(flat.T @ flat / len(basis))

@@ -1,6 +1,6 @@
 """How likely two shapes are one person's, given how far apart they are and how many photos each came from.
 
-The formula stands in `verify`; its numbers are `assets/verification.json`, by tools/calibrate_verification.py.
+The formula stands in `verify`; its numbers are `assets/verification.json`, by studies/calibrate_verification.py.
 """
 
 import json

@@ -1,6 +1,5 @@
 """One of the two people, whatever they come from: photos, a saved result, a mesh of any network."""
 
-import hashlib
 import json
 import os
 import zipfile
@@ -13,6 +12,7 @@ import numpy as np
 from jaxtyping import Float
 
 from sameface.core.errors import BadData
+from sameface.core.files import sha256
 from sameface.mesh.read import read_mesh
 from sameface.morphable import default
 from sameface.photo import image
@@ -48,9 +48,7 @@ class Side:
     notes: tuple[str, ...] = ()
 
 
-@cache
-def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+_digest = cache(sha256)
 
 
 def read_side(given: Person, predictor: str, min_score: float) -> Side:

@@ -6,7 +6,7 @@ n_A and n_B photos (at most 16 count) and u = ln(1/n_A + 1/n_B), the probability
 
     1 / (1 + exp(-(w_0 + w_1 ln d + w_2 u + w_3 u ln d + w_4 u²))),
 
-fitted by logistic regression on people of the val split (tools/calibrate_verification.py), same and different being
+fitted by logistic regression on people of the val split (studies/calibrate_verification.py), same and different being
 equally likely beforehand. It belongs to the networks that ship, so others get a distance and no probability. From one
 photo it is often wrong: docs/verify.md has the numbers. Nobody should be identified by it.
 """
@@ -26,6 +26,7 @@ from sameface.core.geometry import align
 from sameface.mesh.write import write_file
 from sameface.metrics.verification import mesh_distance
 from sameface.morphable import default
+from sameface.photo import MIN_SCORE
 from sameface.reconstruction.reconstruct import shape_distance
 from sameface.verification.calibration import FARS, limit, packaged, probability
 from sameface.verification.sides import Person, Side, read_side
@@ -102,7 +103,9 @@ class Verdict:
         return path
 
 
-def verify(a: Person, b: Person, *, far: float = 0.1, predictor: str = "default", min_score: float = 0.6) -> Verdict:
+def verify(
+    a: Person, b: Person, *, far: float = 0.1, predictor: str = "default", min_score: float = MIN_SCORE
+) -> Verdict:
     """Do A and B show one person? Each is photos (paths), a folder of them, a saved result, a mesh or a Reconstruction.
 
     `same` is True if at most about `far` of the pairs of different people are so near, False if at most about `far` of

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from sameface.core.errors import BadData
+from sameface.core.files import names_in
 from sameface.evaluation.case import Answer, Case
 from sameface.mesh.read import Mesh, read_mesh
 from sameface.metrics.alignment import Surface
@@ -35,12 +36,12 @@ def mesh_of(case: Case, answer: Answer, points: Sequence[int]) -> tuple[Surface,
     return Surface(answer.neutral.astype(np.float64), answer.faces.astype(np.int64)), landmarks
 
 
-def one_file(folder: Path, pattern: str, what: str) -> Path:
-    """The first file of a pattern by name. Raises BadData that says what is missing where."""
-    found = sorted(folder.glob(pattern))
+def one_file(folder: Path, ending: str, what: str) -> Path:
+    """The first file by name that ends so. Raises BadData that says what is missing where."""
+    found = names_in(folder, ending)
     if not found:
-        raise BadData(f"{folder} has no {pattern}: {what}")
-    return found[0]
+        raise BadData(f"{folder} has no *{ending}: {what}")
+    return folder / found[0]
 
 
 def truth_from(scan: Mesh, places: Sequence[int], landmarks: Float[np.ndarray, "L 3"]) -> Answer:

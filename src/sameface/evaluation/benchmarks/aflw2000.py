@@ -26,6 +26,7 @@ import numpy as np
 from jaxtyping import Float
 
 from sameface.core.errors import AssetMissing, BadData
+from sameface.core.files import names_in
 from sameface.evaluation.case import Answer, Case, Published
 from sameface.metrics.landmarks import Alignment, Depth, Normaliser, nme, table_by_yaw
 from sameface.metrics.pose import LIMIT, angle_errors, camera_from_pose_para, pose_para_from_camera, within_limit
@@ -108,8 +109,8 @@ def cases(root: Path, options: Options) -> list[Case]:
     """
     if options.annotation == "reannotated" and options.depth != "ignored":
         raise ValueError(f"the reannotated points have no z: depth={options.depth!r} goes with annotation='original'")
-    folder = root if any(root.glob("image*.mat")) else root / "AFLW2000"
-    labels = sorted(folder.glob("image*.mat"))
+    folder = root if _labels(root) else root / "AFLW2000"
+    labels = _labels(folder)
     if len(labels) < max(options.least, 1):
         raise BadData(
             f"{root} and {root / 'AFLW2000'} have {len(labels)} labels image*.mat; expected at least "
@@ -119,6 +120,10 @@ def cases(root: Path, options: Options) -> list[Case]:
     lists = {name: np.load(_list(root, folder, name), allow_pickle=False) for name in wanted}
     rows = _rows(np.load(_list(root, folder, POINTS), allow_pickle=False)) if lists else {}
     return [_case(label, lists, rows, options) for label in labels]
+
+
+def _labels(folder: Path) -> list[Path]:
+    return [folder / name for name in names_in(folder, ".mat") if name.startswith("image")]
 
 
 def _list(root: Path, folder: Path, name: str) -> Path:

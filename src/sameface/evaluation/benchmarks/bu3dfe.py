@@ -14,6 +14,7 @@ Of the 83 points only centres of groups are used, for a start: points 1-8 and 9-
 Licence: research without commercial purpose, after an agreement with Binghamton University; no redistribution.
 """
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -22,6 +23,7 @@ import numpy as np
 from jaxtyping import Float
 
 from sameface.core.errors import BadData
+from sameface.core.files import names_in
 from sameface.evaluation.benchmarks._scans import ASKS, mesh_of, photo, read_scan, sample_face, truth_from
 from sameface.evaluation.case import Answer, Case, Published
 from sameface.metrics.alignment import fit_mesh, procrustes
@@ -58,23 +60,23 @@ published: tuple[Published, ...] = ()
 def cases(root: Path, options: Options) -> list[Case]:
     """One case per person, F0001 …; truth: `scan` and `points` (paths). Raises BadData for what is missing."""
     folder = root / "BU_3DFE" if (root / "BU_3DFE").is_dir() else root
-    people = sorted(path for path in folder.glob("[FM][0-9][0-9][0-9][0-9]") if path.is_dir())
+    people = [folder / name for name in names_in(folder, folders=True) if re.fullmatch(r"[FM]\d{4}", name)]
     if not people:
         raise BadData(f"{folder} has no folders F0001 … M0044; unpack BU-3DFE there")
     return [_case(person, options) for person in people]
 
 
 def _case(person: Path, options: Options) -> Case:
-    scans = sorted(person.glob(f"{person.name}_NE00*_F3D.wrl"))
+    neutral = f"{person.name}_NE"
+    scans = [person / name for name in names_in(person, "_f3d.wrl") if name.startswith(f"{neutral}00")]
     if not scans:
         raise BadData(f"{person} has no {person.name}_NE00…_F3D.wrl, the neutral scan")
     points = scans[0].with_suffix(".bnd")
     if not points.is_file():
         raise BadData(f"{points} is missing, the 83 points of the neutral scan")
-    every = sorted(person.glob(f"{person.name}_*_F2D.bmp"))
-    neutral = {path for path in every if path.name.startswith(f"{person.name}_NE")}
-    wanted = {"neutral": neutral, "expressions": set(every) - neutral, "all": set(every)}[options.photos]
-    chosen = tuple(path for path in every if path in wanted)
+    every = [name for name in names_in(person, "_f2d.bmp") if name.startswith(f"{person.name}_")]
+    wanted = {"neutral": (True,), "expressions": (False,), "all": (True, False)}[options.photos]
+    chosen = tuple(person / name for name in every if name.startswith(neutral) in wanted)
     if not chosen:
         raise BadData(f"{person} has no photos {person.name}_…_F2D.bmp of the kind {options.photos!r}")
     return Case(person.name, chosen, (None,) * len(chosen), {"scan": scans[0], "points": points})

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Literal
 
 from sameface.core.errors import BadData
+from sameface.evaluation.benchmarks import _pair_lists as pair_lists
 from sameface.evaluation.benchmarks import _verification as verification
 from sameface.evaluation.case import Answer, Case, Published
 
@@ -62,20 +63,20 @@ def cases(root: Path, options: Options) -> list[Case]:
             for i, j in _numbers(file, len(first), len(second)):
                 names = ["/".join(path.parts[-3:]) for path in (first[i - 1], second[j - 1])]
                 photos |= zip(names, (first[i - 1], second[j - 1]), strict=True)
-                pairs.append(verification.Pair(names[0], names[1], kind == "same", fold))
+                pairs.append(pair_lists.Pair(names[0], names[1], kind == "same", fold))
     questions = {}
     for name, photo in photos.items():
         if not photo.is_file():
             raise BadData(f"{photo} is not there; unpack CFP's Data/Images into {root}")
-        place = verification.centre_box(photo, 0.5) if options.face == "centre" else None
-        questions[name] = verification.Question(name.split("/")[0], (photo,), (place,))
-    return verification.cases_of(pairs, questions)
+        place = pair_lists.centre_box(photo, 0.5) if options.face == "centre" else None
+        questions[name] = pair_lists.Question(name.split("/")[0], (photo,), (place,))
+    return pair_lists.cases_of(pairs, questions)
 
 
 def _list(file: Path) -> list[Path]:
     """The photos of a Pair_list, in order of their numbers 1, 2, 3 …"""
     photos = []
-    for line in verification.read_lines(file):
+    for line in pair_lists.read_lines(file):
         number, _, path = line.partition(" ")
         if number != str(len(photos) + 1) or not path.strip():
             raise BadData(f"{file}, line {len(photos) + 1}: expected '{len(photos) + 1} path', found {line!r}")
@@ -85,7 +86,7 @@ def _list(file: Path) -> list[Path]:
 
 def _numbers(file: Path, most_first: int, most_second: int) -> list[tuple[int, int]]:
     pairs = []
-    for line in verification.read_lines(file):
+    for line in pair_lists.read_lines(file):
         i, _, j = (word.strip() for word in line.partition(","))
         if not (i.isdigit() and j.isdigit() and 1 <= int(i) <= most_first and 1 <= int(j) <= most_second):
             raise BadData(f"{file}: expected 'i,j' with i up to {most_first} and j up to {most_second}, found {line!r}")
@@ -112,7 +113,7 @@ def sample(root: Path) -> None:
         lines = []
         for person in ("001", "002"):
             for k in range(1, count + 1):
-                verification.noise(root / "Data" / "Images" / person / kind / f"{k:02d}.jpg", 120)
+                pair_lists.noise(root / "Data" / "Images" / person / kind / f"{k:02d}.jpg", 120)
                 lines.append(f"{len(lines) + 1} ../Data/Images/{person}/{kind}/{k:02d}.jpg")
         (root / "Protocol").mkdir(exist_ok=True)
         (root / "Protocol" / f"Pair_list_{letter}.txt").write_text("\n".join(lines) + "\n")

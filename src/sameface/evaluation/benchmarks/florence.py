@@ -24,6 +24,7 @@ import numpy as np
 from jaxtyping import Float
 
 from sameface.core.errors import BadData
+from sameface.core.files import names_in
 from sameface.evaluation.benchmarks._scans import (
     ASKS,
     PHOTOS,
@@ -78,7 +79,7 @@ def cases(root: Path, options: Options) -> list[Case]:
     Raises BadData without subjects, frames, or scans.
     """
     folder = root / "MICC_landmarks"
-    subjects = sorted(path.name for path in folder.glob("subject_*") if path.is_dir())
+    subjects = [name for name in names_in(folder, folders=True) if name.startswith("subject_")]
     if not subjects:
         raise BadData(f"{folder} has no folders subject_01 …: the landmarks come with barisgecer/GANFit")
     wanted = SETTINGS if options.setting == "all" else (options.setting,)
@@ -87,7 +88,7 @@ def cases(root: Path, options: Options) -> list[Case]:
 
 def _case(root: Path, subject: str, setting: str, options: Options) -> Case:
     film = root / subject / "Video" / setting
-    frames = sorted(path for path in film.glob("*") if path.suffix.lower() in PHOTOS)
+    frames = [film / name for name in names_in(film, *PHOTOS)]
     if not frames:
         raise BadData(
             f"{film} has no frames ({', '.join(PHOTOS)}): extract them from the film, for example with ffmpeg"
@@ -97,10 +98,8 @@ def _case(root: Path, subject: str, setting: str, options: Options) -> Case:
     for scan in SCANS:
         marks = root / "MICC_landmarks" / subject / "Model" / scan / "obj"
         if marks.is_dir():  # subjects with a single scan have a single folder
-            points = one_file(marks, "*.ljson", "68 landmarks of the scan")
-            scans.append(
-                (one_file(root / subject / "Model" / scan / "obj", "*.obj", "the scan of the subject"), points)
-            )
+            points = one_file(marks, ".ljson", "68 landmarks of the scan")
+            scans.append((one_file(root / subject / "Model" / scan / "obj", ".obj", "the scan of the subject"), points))
     if not scans:
         raise BadData(f"{root / 'MICC_landmarks' / subject} has neither Model/frontal1/obj nor Model/frontal2/obj")
     truth = {"scans": tuple(scans), "subject": subject, "setting": setting}

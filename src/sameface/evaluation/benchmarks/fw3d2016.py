@@ -25,6 +25,7 @@ import numpy as np
 from jaxtyping import Float
 
 from sameface.core.errors import BadData
+from sameface.core.files import names_in
 from sameface.evaluation.case import Answer, Case, Published
 from sameface.metrics.landmarks import ape, cvgtce, gte
 
@@ -73,7 +74,7 @@ def cases(root: Path, options: Options) -> list[Case]:
     Raises BadData when a folder or the points of a photo are missing or are not what they should be.
     """
     pictures, labels = root / f"{options.part}_img", root / f"{options.part}_lm"
-    photos = sorted(pictures.glob("*.jpg"))
+    photos = [pictures / name for name in names_in(pictures, ".jpg")]
     if not photos:
         raise BadData(f"{pictures} has no photos; expected {options.part}_img/ID.jpg and {options.part}_lm/ID_lm.csv")
     return [_case(photo, labels / f"{photo.stem}_lm.csv", options) for photo in photos]

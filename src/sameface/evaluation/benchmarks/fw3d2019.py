@@ -24,6 +24,7 @@ import numpy as np
 from jaxtyping import Float
 
 from sameface.core.errors import BadData
+from sameface.core.files import names_in
 from sameface.evaluation.benchmarks._scans import ASKS, PHOTOS, mesh_of, photo, read_scan, sample_face, truth_from
 from sameface.evaluation.case import Answer, Case, Published
 from sameface.mesh.write import write_obj
@@ -37,7 +38,6 @@ FIRST, POINTS = 17, 51
 """of iBUG's 68: all but the outline of the face"""
 NEEDED = {30: "tip of the nose", 36: "right outer eye corner", 45: "left outer eye corner"}
 VIDEOS = (".mp4", ".mov", ".avi", ".mkv", ".webm", ".mpg")
-MESH = "mesh*.obj"
 
 
 @dataclass(frozen=True)
@@ -73,9 +73,10 @@ def cases(root: Path, options: Options) -> list[Case]:
 
     Raises BadData without scans, or when a person's points or video are missing.
     """
-    scans = sorted((root / "ground_truth").glob(MESH))
+    folder = root / "ground_truth"
+    scans = [folder / name for name in names_in(folder, ".obj") if name.startswith("mesh")]
     if not scans:
-        raise BadData(f"{root / 'ground_truth'} has no {MESH}; put the scans and their VertexLandmarks*.txt there")
+        raise BadData(f"{folder} has no mesh*.obj; put the scans and their VertexLandmarks*.txt there")
     return [_case(root, scan, options) for scan in scans]
 
 
@@ -88,12 +89,12 @@ def _case(root: Path, scan: Path, options: Options) -> Case:
     if options.frames < 1:
         raise ValueError(f"frames is {options.frames}; take at least 1 of each video")
     if (folder / person).is_dir():
-        frames = sorted(path for path in (folder / person).iterdir() if path.suffix.lower() in PHOTOS)
+        frames = [folder / person / name for name in names_in(folder / person, *PHOTOS)]
         chosen = tuple(frames[:: max(1, len(frames) // options.frames)][: options.frames])
         if not chosen:
             raise BadData(f"{folder / person} has no frames ({', '.join(PHOTOS)})")
         return Case(person, chosen, (None,) * len(chosen), truth)
-    videos = sorted(path for path in folder.glob(f"{person}.*") if path.suffix.lower() in VIDEOS)
+    videos = [folder / name for name in names_in(folder, *VIDEOS) if name.startswith(f"{person}.")]
     if not videos:
         raise BadData(f"{folder} has no video {person}{VIDEOS[0]} (or {', '.join(VIDEOS[1:])}) and no folder {person}")
     return Case(person, (videos[0],), (None,), truth, frames=options.frames)

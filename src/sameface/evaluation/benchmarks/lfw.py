@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Literal
 
 from sameface.core.errors import BadData
+from sameface.evaluation.benchmarks import _pair_lists as pair_lists
 from sameface.evaluation.benchmarks import _verification as verification
 from sameface.evaluation.case import Case, Published
 
@@ -55,9 +56,9 @@ def cases(root: Path, options: Options) -> list[Case]:
     folder = root / options.pictures
     if not folder.is_dir():
         raise BadData(f"{folder} is not there; unpack LFW into {root} or name its folder with the option `pictures`")
-    pairs = verification.read_lfw_pairs(root / options.pairs, ".jpg")
+    pairs = pair_lists.read_lfw_pairs(root / options.pairs, ".jpg")
     share = 0.5 if options.face == "centre" else None
-    return verification.cases_of(pairs, verification.lfw_questions(pairs, folder, share))
+    return pair_lists.cases_of(pairs, pair_lists.lfw_questions(pairs, folder, share))
 
 
 score = verification.score
@@ -68,4 +69,4 @@ truth = verification.truth
 
 def sample(root: Path) -> None:
     """Two persons with five photos of noise each; ten folds of one pair of either kind."""
-    verification.sample_lfw(root, "lfw", ("Anna_Sample", "Ben_Sample"), ".jpg", 250)
+    pair_lists.sample_lfw(root, "lfw", ("Anna_Sample", "Ben_Sample"), ".jpg", 250)

@@ -82,10 +82,8 @@ def _case(root: Path, options: Options, subject: str, challenge: str, name: str)
     path = root / options.images / subject / challenge / name
     if not path.is_file():
         raise BadData(f"{path} is missing, which {LIST} names; unpack NoW_Dataset.zip, or say --images")
-    scan = one_file(root / "scans" / subject, "*.obj", "the scan of the subject; unpack scans.zip")
-    points = one_file(
-        root / "scans_lmks_onlypp" / subject, "*.pp", "7 points of the scan; unpack scans_lmks_onlypp.zip"
-    )
+    scan = one_file(root / "scans" / subject, ".obj", "the scan of the subject; unpack scans.zip")
+    points = one_file(root / "scans_lmks_onlypp" / subject, ".pp", "7 points of the scan; unpack scans_lmks_onlypp.zip")
     truth = {"scan": scan, "points": points, "challenge": challenge}
     return Case(name=f"{subject}/{challenge}/{name}", photos=(path,), places=(None,), truth=truth)
 

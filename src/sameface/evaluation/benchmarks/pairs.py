@@ -25,6 +25,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from sameface.core.errors import AssetMissing, BadData
+from sameface.core.files import names_in
+from sameface.evaluation.benchmarks import _pair_lists as pair_lists
 from sameface.evaluation.benchmarks import _verification as verification
 from sameface.evaluation.case import Case, Published
 from sameface.mesh.write import write_file
@@ -60,9 +62,9 @@ def cases(root: Path, options: Options) -> list[Case]:
             f"{root} has no pairs.txt; write the folder with: python -m sameface.evaluation.benchmarks.pairs TABLE "
             "FOLDER (TABLE: the folder of the face table's .parquet files)"
         )
-    pairs = verification.read_lfw_pairs(root / "pairs.txt", ".webp")
+    pairs = pair_lists.read_lfw_pairs(root / "pairs.txt", ".webp")
     share = 1 / CROP_MARGIN if options.face == "centre" else None
-    return verification.cases_of(pairs, verification.lfw_questions(pairs, root / "photos", share))
+    return pair_lists.cases_of(pairs, pair_lists.lfw_questions(pairs, root / "photos", share))
 
 
 def prepare(table: Path, folder: Path) -> None:
@@ -73,7 +75,7 @@ def prepare(table: Path, folder: Path) -> None:
     rows = table_rows(table)
     if not LIST.is_file():
         raise AssetMissing(f"{LIST} is not there; it is part of the package: install sameface again")
-    lines = verification.read_lines(LIST)
+    lines = pair_lists.read_lines(LIST)
     header = lines[0].split()
     if header[2] != fingerprint(rows):
         raise BadData(
@@ -97,7 +99,7 @@ def table_rows(table: Path) -> list[dict[str, Any]]:
     import pyarrow.parquet as parquet
 
     rows = []
-    for file in sorted(table.glob("*.parquet")):
+    for file in (table / name for name in names_in(table, ".parquet")):
         columns = ["person", "name", "source", "image", "embedding"]
         missing = {*columns, "split"} - set(parquet.read_schema(file).names)
         if missing:
@@ -131,7 +133,7 @@ truth = verification.truth
 
 def sample(root: Path) -> None:
     """Two persons with five photos of noise each; ten folds of one pair of either kind."""
-    verification.sample_lfw(root, "photos", ("celeba_1", "pins_2"), ".webp", 160)
+    pair_lists.sample_lfw(root, "photos", ("celeba_1", "pins_2"), ".webp", 160)
 
 
 def main() -> None:

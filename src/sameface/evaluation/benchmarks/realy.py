@@ -22,6 +22,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from sameface.core.errors import AssetMissing, BadData
+from sameface.core.files import names_in
 from sameface.core.geometry import barycentric
 from sameface.evaluation.benchmarks._scans import ASKS, PHOTOS, mesh_of, photo, read_scan, sample_face
 from sameface.evaluation.case import Answer, Case, Published
@@ -58,7 +59,7 @@ def cases(root: Path, options: Options) -> list[Case]:
     """
     keypoints = root / f"{options.template}.txt"
     folder = root / options.images
-    photos = sorted((path for path in folder.glob("*") if path.suffix.lower() in PHOTOS), key=_number)
+    photos = sorted((folder / name for name in names_in(folder, *PHOTOS)), key=_number)
     if not photos:
         raise BadData(f"{folder} has no photos named by a subject's number (1.jpg …); say --images where they are")
     if not keypoints.is_file():

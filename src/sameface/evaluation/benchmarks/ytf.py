@@ -25,6 +25,8 @@ from typing import Literal
 import numpy as np
 
 from sameface.core.errors import BadData
+from sameface.core.files import names_in
+from sameface.evaluation.benchmarks import _pair_lists as pair_lists
 from sameface.evaluation.benchmarks import _verification as verification
 from sameface.evaluation.case import Answer, Case, Published
 
@@ -76,25 +78,25 @@ def cases(root: Path, options: Options) -> list[Case]:
         if options.face == "found":
             places: tuple = (None,) * len(photos)
         elif options.images == "aligned_images_DB":
-            places = tuple(verification.centre_box(photo, 1 / ALIGNED_MARGIN) for photo in photos)
+            places = tuple(pair_lists.centre_box(photo, 1 / ALIGNED_MARGIN) for photo in photos)
         else:
             if person not in labels:
                 labels[person] = _boxes(root / options.images / f"{person}.labeled_faces.txt")
             places = tuple(_box(labels[person], f"{video}/{photo.name}", photo) for photo in photos)
-        questions[video] = verification.Question(person, tuple(photos), places)
-    return verification.cases_of(pairs, questions)
+        questions[video] = pair_lists.Question(person, tuple(photos), places)
+    return pair_lists.cases_of(pairs, questions)
 
 
 def _rows(file: Path) -> list[list[str]]:
-    rows = [[word.strip() for word in line.split(",")] for line in verification.read_lines(file)]
+    rows = [[word.strip() for word in line.split(",")] for line in pair_lists.read_lines(file)]
     return rows if rows and rows[0][0].isdigit() else rows[1:]
 
 
-def _pair(words: list[str], file: Path) -> verification.Pair:
+def _pair(words: list[str], file: Path) -> pair_lists.Pair:
     videos = [word for word in words[2:4] if word.count("/") == 1]
     if len(words) != 5 or not words[0].isdigit() or words[4] not in ("0", "1") or len(videos) != 2:
         raise BadData(f"{file}: expected 'fold, number, name/video, name/video, 0 or 1', found {', '.join(words)!r}")
-    return verification.Pair(videos[0], videos[1], words[4] == "1", int(words[0]))
+    return pair_lists.Pair(videos[0], videos[1], words[4] == "1", int(words[0]))
 
 
 def _frames(folder: Path, most: int) -> list[Path]:
@@ -106,7 +108,7 @@ def _frames(folder: Path, most: int) -> list[Path]:
             raise BadData(f"{photo} is not named like a frame of the owners' (1.123.jpg)")
         return int(digits)
 
-    photos = sorted(folder.glob("*.jpg"), key=number)
+    photos = sorted((folder / name for name in names_in(folder, ".jpg")), key=number)
     if not photos:
         raise BadData(f"{folder} has no frames (*.jpg), but the list of pairs needs this video")
     if not most or len(photos) <= most:
@@ -117,7 +119,7 @@ def _frames(folder: Path, most: int) -> list[Path]:
 def _boxes(file: Path) -> dict[str, np.ndarray]:
     """Corners of the labelled face by `name/video/file`, px."""
     boxes = {}
-    for row in csv.reader(verification.read_lines(file)):
+    for row in csv.reader(pair_lists.read_lines(file)):
         try:
             x, y, width, height = (float(word) for word in row[2:6])
         except ValueError:
@@ -152,8 +154,8 @@ def sample(root: Path) -> None:
         for video in videos:
             for frame in (8, 9, 10):
                 file = f"{video}.{frame}.jpg"
-                verification.noise(root / "frame_images_DB" / name / str(video) / file, 120)
-                verification.noise(root / "aligned_images_DB" / name / str(video) / f"aligned_detect_{file}", 110)
+                pair_lists.noise(root / "frame_images_DB" / name / str(video) / file, 120)
+                pair_lists.noise(root / "aligned_images_DB" / name / str(video) / f"aligned_detect_{file}", 110)
                 labels.append(f"{name}\\{video}\\{file},0,62,58,50,50,0.0,1")
         (root / "frame_images_DB" / f"{name}.labeled_faces.txt").write_text("\n".join(labels) + "\n")
     lines = []

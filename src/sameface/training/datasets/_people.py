@@ -15,6 +15,7 @@ from PIL import Image
 
 from sameface import morphable
 from sameface.core.errors import BadData
+from sameface.core.files import names_in
 from sameface.core.geometry import rotation_from_euler
 
 __all__ = [
@@ -98,16 +99,14 @@ def folders(
     """
     if not root.is_dir():
         raise BadData(f"there is no folder {root}; expected {layout}")
-    with os.scandir(root) as entries:
-        persons = sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith("."))
+    persons = names_in(root, folders=True)
     if not persons:
         raise BadData(f"{root} has no folders of persons; expected {layout}")
     pictures = {}
     for person in persons:
         if person in without or not chosen(person):
             continue
-        with os.scandir(root / person) as entries:
-            names = [f"{person}/{entry.name}" for entry in entries if entry.name.lower().endswith(PICTURES)]
+        names = [f"{person}/{name}" for name in names_in(root / person, *PICTURES)]
         if not names:
             raise BadData(f"{root / person} holds no pictures ({', '.join(PICTURES)}); fill or delete this folder")
         pictures[person] = names

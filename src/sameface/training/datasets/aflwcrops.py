@@ -25,6 +25,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from sameface.core.errors import BadData, BadModel
+from sameface.core.files import names_in
 from sameface.core.geometry import nearest_rotation
 from sameface.metrics.pose import split_projection
 from sameface.morphable.pickles import read_npy, read_pickle
@@ -74,7 +75,7 @@ class Crops:
 
     def __init__(self, root: Path, split: str):
         folder = root / "train.configs"
-        lists = sorted(folder.glob(f"*.list.{split}"))
+        lists = [folder / name for name in names_in(folder, f".list.{split}")]
         if len(lists) != 1:
             raise BadData(f"{folder} has {len(lists)} files *.list.{split}; expected one ({LAYOUT})")
         self.folder = root / lists[0].name.removesuffix(f".list.{split}")

@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 
 from sameface.core.errors import BadData
+from sameface.core.files import names_in
 from sameface.core.geometry import nearest_rotation, rotation_from_euler
 
 gives = ("image", "landmarks", "landmarks68", "rotation", "params", "person", "embedding")
@@ -118,7 +119,7 @@ def _read(root: Path, split: str) -> tuple[dict[str, list], tuple[int, ...]]:
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
-    files = sorted(root.glob("*.parquet"))
+    files = [root / name for name in names_in(root, ".parquet")]
     if not files:
         raise BadData(f"{root} has no .parquet files; give the folder that holds the face table")
     tables, ids = [], None

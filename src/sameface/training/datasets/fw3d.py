@@ -12,13 +12,13 @@ Splits: train; val is valid_img. With DepthNets' list_valid_test.txt beside the 
 `ID,test,ORIENTATION`), val and test are the parts of valid_img that it names; without it there is no test.
 """
 
-import os
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float
 
 from sameface.core.errors import BadData
+from sameface.core.files import names_in
 from sameface.training.datasets._people import Item, cartoon, check_split, picture, save
 
 __all__ = ["KEPT", "Faces3D", "gives", "load", "read_points", "sample", "upright"]
@@ -84,8 +84,7 @@ def load(root: Path, split: str) -> Faces3D:
     for folder in (root / f"{part}_img", root / f"{part}_lm"):
         if not folder.is_dir():
             raise BadData(f"there is no folder {folder}; expected {LAYOUT}")
-    with os.scandir(root / f"{part}_img") as entries:
-        names = sorted(entry.name[:-4] for entry in entries if entry.name.endswith(".jpg"))
+    names = [name[:-4] for name in names_in(root / f"{part}_img") if name.endswith(".jpg")]
     if part == "valid" and (root / LIST).is_file():
         names = _named(root / LIST, {"val": "valid", "test": "test"}[split])
     elif split == "test":

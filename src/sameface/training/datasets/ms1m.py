@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from sameface.core.errors import BadData
+from sameface.core.files import names_in
 from sameface.training.datasets._people import (
     People,
     cartoon,
@@ -40,7 +41,7 @@ def load(root: Path, split: str) -> People:
     check_split(split)
     root = Path(root)
     pictures_root = root / "imgs" if (root / "imgs").is_dir() else root
-    if next(root.glob("*.rec"), None) is not None:
+    if names_in(root, ".rec"):
         raise BadData(f"{root} holds a .rec file, which is not read; unpack it into {LAYOUT}")
     lists = [root / name for name in LISTS if (root / name).is_file()]
     if lists:

@@ -10,13 +10,13 @@ Splits: test is what lies in a folder testset, ibug, 01_Indoor or 02_Outdoor, so
 file's name (an added NAME_mirror goes with NAME). Who is on the photos is not known.
 """
 
-import os
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float
 
 from sameface.core.errors import BadData
+from sameface.core.files import walk
 from sameface.training.datasets._people import PICTURES, SPLITS, Item, cartoon, check_split, picture, save, split_of
 
 __all__ = ["Photos", "gives", "load", "read_pts", "sample"]
@@ -62,15 +62,14 @@ def load(root: Path, split: str) -> Photos:
     check_split(split)
     root = Path(root)
     files, found = [], 0
-    for folder, folders, names in os.walk(root):
-        folders.sort()
+    for folder, names in walk(root):
         present = set(names)
-        for name in sorted(names):
+        for name in names:
             if not name.endswith(".pts"):
                 continue
             found += 1
-            if _split(Path(root.name) / Path(folder).relative_to(root), name[:-4]) == split:
-                files.append((Path(folder) / name, Path(folder) / _photo(folder, name[:-4], present)))
+            if _split(Path(root.name) / folder.relative_to(root), name[:-4]) == split:
+                files.append((folder / name, folder / _photo(folder, name[:-4], present)))
     if not found:
         raise BadData(f"{root} has no .pts file in any folder; expected {LAYOUT}")
     if not files:
@@ -84,13 +83,13 @@ def _split(folder: Path, name: str) -> str:
     return "val" if split_of(name.removesuffix("_mirror")) == "val" else "train"
 
 
-def _photo(folder: str, name: str, present: set[str]) -> str:
+def _photo(folder: Path, name: str, present: set[str]) -> str:
     """The photo beside a .pts file."""
     for ending in PICTURES:
         for candidate in (name + ending, name + ending.upper()):
             if candidate in present:
                 return candidate
-    raise BadData(f"{Path(folder) / name}.pts has no photo beside it; expected {LAYOUT}")
+    raise BadData(f"{folder / name}.pts has no photo beside it; expected {LAYOUT}")
 
 
 def sample(root: Path) -> None:

@@ -18,6 +18,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from sameface.core.errors import BadData
+from sameface.core.files import names_in
 
 __all__ = ["gives", "load", "sample"]
 
@@ -55,7 +56,7 @@ def load(root: Path, split: str) -> Scenes:
     """Every photo of `split` in the Parquet files of `root`."""
     import pyarrow.parquet as parquet
 
-    files = sorted(root.glob("*.parquet"))
+    files = [root / name for name in names_in(root, ".parquet")]
     if not files:
         raise BadData(f"{root} has no .parquet file; scenes are Parquet files with the columns {', '.join(COLUMNS)}")
     rows = []

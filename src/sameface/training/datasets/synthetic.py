@@ -20,6 +20,7 @@ from jaxtyping import Float
 
 from sameface.core.camera import WeakPerspective
 from sameface.core.errors import BadData
+from sameface.core.files import names_in
 from sameface.training.datasets._people import Item, check_split, names_per_split, picture, split_of
 
 __all__ = ["People", "gives", "load", "sample", "weak"]
@@ -101,9 +102,7 @@ def load(root: Path, split: str) -> People:
     """One split (`train`, `val`, `test`) of the people in `root`. Raises BadData if there are none."""
     check_split(split)
     about = _about(Path(root))
-    persons = sorted(
-        f.name for f in Path(root).iterdir() if f.is_dir() and f.name.isdigit() and split_of(f.name) == split
-    )
+    persons = [name for name in names_in(root, folders=True) if name.isdigit() and split_of(name) == split]
     if not persons:
         raise BadData(f"{root} has no persons of split {split!r}; draw more: a twentieth each are for val and test")
     return People(Path(root), persons, int(about["views"]), float(about["depth_unit_mm"]))

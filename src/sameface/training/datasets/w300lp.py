@@ -17,13 +17,13 @@ splits: val and test are a twentieth of the 3,837 faces each, chosen by a hash o
 face and its mirror image are in the same split.
 """
 
-import os
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float, Int
 
 from sameface.core.errors import BadData, BadModel
+from sameface.core.files import names_in
 from sameface.metrics.pose import camera_from_pose_para, pose_para_from_camera, rotation_from_pose_para
 from sameface.morphable._matlab import needed, read_matlab
 from sameface.training.datasets._people import Item, cartoon, check_split, names_per_split, picture, save, split_of
@@ -110,8 +110,7 @@ def load(root: Path, split: str) -> Poses:
         raise BadData(f"{root} has no folder {', '.join(missing)}; expected {LAYOUT}")
     files, splits = [], {}
     for folder in wanted:
-        with os.scandir(root / folder) as entries:
-            names = sorted(entry.name[:-4] for entry in entries if entry.name.endswith(".jpg"))
+        names = [name[:-4] for name in names_in(root / folder) if name.endswith(".jpg")]
         if not names:
             raise BadData(f"{root / folder} has no .jpg; expected {LAYOUT}")
         for name in names:

@@ -1,27 +1,30 @@
 """isoface: the recipe of our default network. Ours, 2026; not a paper.
 
 What it does: one small residual network looks at an upright face crop and says identity (σ of the morphable model),
-expression (blendshape weights), a weak-perspective camera, and 164 dense landmarks each with its expected error. The
-landmarks are the morphable model's projected points plus a free offset, so the coefficients explain what they can and
-the fit of several photos (`reconstruction/fit.py`) still gets unbiased measurements.
+expression (blendshape weights), a weak-perspective camera, 164 dense landmarks each with its expected error, and what
+spoils the picture. The landmarks are the morphable model's projected points plus a free offset, so the coefficients
+explain what they can and the fit of several photos (`reconstruction/fit.py`) still gets unbiased measurements.
 
 Symbols: α identity, β expression, (R, s, t) camera, q̂ = s (R v(α, β))_xy + t projected points, q = q̂ + offset,
 b expected error of a point. Lengths in *crop units*: the crop is [−½, ½]², y down.
 
 Losses (percent of the crop side, so that weights compare):
-  model     mean_i w_i |q̂_i − q*_i|                  points the coefficients explain
-  points    mean_i w_i (|q_i − q*_i| / b_i + 2 ln b_i) free points with their error (Laplace negative log-likelihood)
-  manual    mean_i |v_i^68 − q*_i^68|                  hand-placed points of the rows that have them; the jaw at a third
-  identity  λ_id mean α², expression λ_exp mean β      priors: N(0, 1), and few blendshapes at a time
-The hidden side of a turned face weighs little (w = 0.15): its pseudo-labels are guesses.
+  model      mean_i w_i |q̂_i − q*_i|                  points the coefficients explain
+  points     mean_i w_i (|q_i − q*_i| / b_i + 2 ln b_i) free points with their error (Laplace negative log-likelihood)
+  manual     mean_i |v_i^68 − q*_i^68|                  hand-placed iBUG points where a row has them; the jaw at a third
+  manual21   mean_i |v_i^21 − q*_i^21| + |(W q)_i − q*_i^21|   AFLW's 21 hand-placed points, at every yaw; W makes them
+                                                        of the free points, so that these are right in profile too
+  expression λ_exp mean_k |β_k − β*_k|                  a teacher's blendshapes; of blinks the cross entropy
+  identity   λ_id mean α²                               prior N(0, 1)
+  faults     binary cross entropy of what was done to the picture (dark, blurred, hidden)
+w is 0 for points that nobody can see: the labels of the hidden side of a turned face are guesses.
 
 Adding a loss: write a function of (batch, output) below, give it a weight in Config, add a line in `Method.losses`.
-Losses between photos of one person can use `batch["person"]`; draw pairs in `sample`.
 """
 
+import re
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import cv2
@@ -31,17 +34,17 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from sameface import __version__, morphable
-from sameface.core.errors import AssetMissing
-from sameface.core.geometry import apply_affine, barycentric, rotation_from_6d, vertex_normals
+from sameface.core.geometry import apply_affine, rotation_from_6d
 from sameface.morphable.points import Points
-from sameface.photo.augment import augmented, moved
+from sameface.photo.augment import FAULTS, augmented, moved, spoiled
 from sameface.photo.predictor import FIVE, affine_from_landmarks
+from sameface.training.dense_points import AFLW_MIRRORED, OVAL, POINT_IDS, dense_points
 from sameface.training.labels import IBUG_MIRRORED
 from sameface.training.nets import one_cycle, residual
 
-LANDMARKS = "landmarks"
-HIDDEN_WEIGHT = 0.15
 OVAL_WEIGHT = 0.4
+LID_WEIGHT = 2.0
+"""of eyeBlink among the blendshapes: two of 51 that must be right"""
 TYPICAL_SCALE = 0.0046
 """crop units per mm of a face that fills the crop"""
 
@@ -72,18 +75,24 @@ class Config:
     """Weight of `points`."""
     manual_weight: float = 2.0
     """Weight of `manual`."""
+    manual21_weight: float = 0.5
+    """Weight of `manual21`."""
+    faults_weight: float = 0.3
+    """Weight of `faults`."""
     identity_weight: float = 0.04
     """λ_id."""
-    expression_weight: float = 0.3
+    expression_weight: float = 4.0
     """λ_exp."""
     hard_share: float = 0.2
     """Share of training crops with large turns, shifts and zooms, as a poor detection makes them."""
+    spoiled_share: float = 0.15
+    """Share of training crops that are made very dark, very blurred or are half hidden."""
 
 
 class Method(nn.Module):
     """Crops → coefficients, camera, landmarks."""
 
-    needs = ("image", "landmarks", "landmarks68", "rotation")
+    needs = ("image", "landmarks", "weight", "landmarks68", "landmarks21", "blendshapes")
 
     def __init__(self, config: Config):
         super().__init__()
@@ -93,20 +102,26 @@ class Method(nn.Module):
         self.n_points = len(points)
         extra = self.model.extra
         self.register_buffer("point_weight", torch.tensor(weights), persistent=False)
-        offsets = torch.tensor(point_offsets())
+        dense = dense_points()
+        offsets = torch.tensor(dense["offsets"])
         for name, (faces, at) in {
             "dense": (extra["mediapipe_faces"][points], extra["mediapipe_weights"][points]),
             "ibug": (self.model.landmark_faces, self.model.landmark_weights),
             "contour": (self.model.contour_faces, self.model.contour_weights),
+            "aflw": (dense["aflw21_faces"], dense["aflw21_weights"]),
         }.items():
             seen = Points.of(self.model, faces, at)  # type: ignore[arg-type]
             parts = {"mean": seen.mean, "identity_basis": seen.identity, "expression_basis": seen.expression}
             for part, rows in parts.items():
                 self.register_buffer(f"{name}_{part}", torch.tensor(rows, dtype=torch.float32), persistent=False)
         self.dense_mean += offsets
+        self.aflw_mean += torch.tensor(dense["aflw21_offsets"])
+        self.register_buffer("aflw_from_dense", torch.tensor(dense["aflw21_from_dense"]), persistent=False)
+        lids = [name.startswith("eyeBlink") for name in self.model.expression_names]
+        self.register_buffer("lids", torch.tensor(lids), persistent=False)
         self.trunk = _Trunk(config)
         heads = {"identity": self.model.n_identity, "expression": self.model.n_expression, "camera": 9,
-                 "offset": 2 * self.n_points, "error": self.n_points}  # fmt: skip
+                 "offset": 2 * self.n_points, "error": self.n_points, "faults": len(FAULTS)}  # fmt: skip
         self.heads = nn.ModuleDict({name: nn.Linear(config.features, width) for name, width in heads.items()})
         self._start_at_the_mean()
 
@@ -121,7 +136,7 @@ class Method(nn.Module):
 
     def forward(self, images: Float[Tensor, "B 3 H W"]) -> dict[str, Tensor]:
         """Crops in [0, 1] → identity (B, S), expression (B, E), rotation (B, 3, 3), scale (B,) crop units/mm,
-        translation (B, 2), landmarks (B, L, 2) and landmark_error (B, L) in crop units."""
+        translation (B, 2), landmarks (B, L, 2) and landmark_error (B, L) in crop units, faults (B, 3) probabilities."""
         features = self.trunk((images - 0.5) * 4.0)
         raw = {name: head(features).float() for name, head in self.heads.items()}
         identity, expression = raw["identity"], torch.sigmoid(raw["expression"])
@@ -134,6 +149,7 @@ class Method(nn.Module):
         return out | {
             "landmarks": projected + 0.1 * raw["offset"].reshape(-1, self.n_points, 2),
             "landmark_error": torch.exp(raw["error"].clamp(-7, 0)),
+            "faults": torch.sigmoid(raw["faults"]),
         }
 
     def project(self, which: str, output: dict[str, Tensor]) -> Float[Tensor, "B L 2"]:
@@ -149,14 +165,17 @@ class Method(nn.Module):
     def losses(self, batch: dict[str, Tensor], output: dict[str, Tensor]) -> dict[str, Tensor]:
         """The terms of the header, weighted."""
         c = self.config
-        weight = self.point_weight * batch["visible"]  # pyright: ignore[reportOperatorIssue]
-        weight = weight / weight.mean()
+        weight = self.point_weight * batch["weight"]  # pyright: ignore[reportOperatorIssue]
+        weight = weight / weight.mean().clamp(min=1e-6)
         return {
             "model": c.model_weight * model_distance(self.project("dense", output), batch["landmarks"], weight),
             "points": c.points_weight * points_likelihood(output, batch["landmarks"], weight),
             "manual": c.manual_weight * self.manual(batch, output),
+            "manual21": c.manual21_weight * self.manual21(batch, output),
             "identity": c.identity_weight * output["identity"].square().mean(),
-            "expression": c.expression_weight * output["expression"].mean(),
+            "expression": c.expression_weight * self.expression(batch, output),
+            "faults": c.faults_weight
+            * nn.functional.binary_cross_entropy(output["faults"].clamp(1e-4, 1 - 1e-4), batch["faults"]),
         }
 
     def manual(self, batch: dict[str, Tensor], output: dict[str, Tensor]) -> Tensor:
@@ -166,6 +185,27 @@ class Method(nn.Module):
         weight = has[:, None] * torch.cat([torch.full((17,), 1 / 3), torch.ones(51)]).to(points)
         distance = torch.linalg.vector_norm(points - torch.nan_to_num(batch["landmarks68"]) + 1e-9, dim=-1)
         return 100 * (weight * distance).sum() / weight.shape[1] / len(weight)
+
+    def manual21(self, batch: dict[str, Tensor], output: dict[str, Tensor]) -> Tensor:
+        """Distance to AFLW's hand-placed points that are seen, percent: of the coefficients' and of the free points."""
+        target, near = torch.nan_to_num(batch["landmarks21"]), batch["landmarks"].mean(1, keepdim=True)
+        has = batch["landmarks21"].isfinite().all(-1)
+        free = torch.einsum("kl,bla->bka", self.aflw_from_dense, output["landmarks"])
+        target = torch.where(has[..., None], target, near)
+        total = torch.linalg.vector_norm(self.project("aflw", output) - target + 1e-9, dim=-1)
+        # a point that nothing around it can stand for (the lobes of the ears) has no row in W
+        stands = has & (self.aflw_from_dense.sum(1) > 0.5)  # pyright: ignore[reportCallIssue]
+        direct = torch.linalg.vector_norm(free - target + 1e-9, dim=-1)
+        return 100 * ((has * total).sum() + (stands * direct).sum()) / has.numel()
+
+    def expression(self, batch: dict[str, Tensor], output: dict[str, Tensor]) -> Tensor:
+        """Distance of the blendshapes to those that a row knows, the cross entropy for blinks; the others are drawn to
+        none. (A blink that a network never says has no slope to learn from, but in its cross entropy.)"""
+        known, told = batch["blendshapes"].isfinite(), torch.nan_to_num(batch["blendshapes"])
+        said = output["expression"]
+        entropy = nn.functional.binary_cross_entropy(said.clamp(1e-5, 1 - 1e-5), told, reduction="none")
+        apart = torch.where(self.lids, LID_WEIGHT * entropy, (said - told).abs())  # pyright: ignore
+        return torch.where(known, apart, 0.1 * said).mean()
 
     def optimizer(self) -> torch.optim.Optimizer:
         """AdamW, no decay on biases and norms."""
@@ -179,24 +219,33 @@ class Method(nn.Module):
         return one_cycle(progress)
 
     def sample(self, data: Any, index: int, rng: np.random.Generator, train: bool) -> dict[str, np.ndarray]:
-        """One augmented crop: `images` (size, size, 3) uint8, landmarks of both kinds in crop units, `visible` (L,)."""
+        """One augmented crop: `images` (size, size, 3) uint8, landmarks of three kinds in crop units, `weight` (L,),
+        `blendshapes` (E,), `faults` (3,)."""
         item = data[index]
-        points, rotation = item[LANDMARKS].astype(np.float64), item["rotation"]
-        affine = affine_from_landmarks(points, points[self.five], self.config.size)
-        visible = np.where((self.normals @ rotation.T)[:, 2] < 0.15, 1.0, HIDDEN_WEIGHT)
+        points = {name: item[name].astype(np.float64) for name in ("landmarks", "landmarks68", "landmarks21")}
+        weight, shapes = item["weight"], item["blendshapes"]
+        affine = affine_from_landmarks(points["landmarks"], points["landmarks"][self.five], self.config.size)
         affine = _jittered(affine, self.config, rng) if train else affine
         flip = train and rng.random() < 0.5
         if flip:
             affine = np.array([[-1.0, 0, self.config.size], [0, 1, 0]]) @ np.vstack([affine, [0, 0, 1]])
         crop = _warp(item["image"], affine, self.config.size)
-        near, manual = apply_affine(affine, points), apply_affine(affine, item["landmarks68"].astype(np.float64))
+        points = {name: apply_affine(affine, at) / self.config.size - 0.5 for name, at in points.items()}
         if flip:
-            near, visible, manual = near[self.flipped], visible[self.flipped], manual[IBUG_MIRRORED]
+            others = {"landmarks": self.flipped, "landmarks68": IBUG_MIRRORED, "landmarks21": AFLW_MIRRORED}
+            points = {name: at[others[name]] for name, at in points.items()}
+            weight, shapes = weight[self.flipped], shapes[self.flipped_shapes]
+        faults = np.zeros(len(FAULTS), np.float32)
+        if train:
+            crop = augmented(crop, rng)
+            if rng.random() < self.config.spoiled_share:
+                crop, faults = spoiled(crop, rng)
         return {
-            "images": augmented(crop, rng) if train else crop,
-            "landmarks": (near / self.config.size - 0.5).astype(np.float32),
-            "landmarks68": (manual / self.config.size - 0.5).astype(np.float32),
-            "visible": visible.astype(np.float32),
+            "images": crop,
+            **{name: at.astype(np.float32) for name, at in points.items()},
+            "weight": weight.astype(np.float32),
+            "blendshapes": shapes.astype(np.float32),
+            "faults": faults,
         }
 
     @cached_property
@@ -205,12 +254,11 @@ class Method(nn.Module):
         return np.array([POINT_IDS.index(k) for k in FIVE])
 
     @cached_property
-    def normals(self) -> np.ndarray:
-        """(L, 3) unit normals of the mean face at the dense points."""
-        chosen, _ = _dense_points(self.model)
-        corners = self.model.faces[self.model.extra["mediapipe_faces"][chosen]]
-        normals = vertex_normals(self.model.mean, self.model.faces)
-        return barycentric(normals, corners, self.model.extra["mediapipe_weights"][chosen])
+    def flipped_shapes(self) -> np.ndarray:
+        """(E,) the blendshape of the other side of the face."""
+        names = list(self.model.expression_names)
+        swapped = {"Left": "Right", "Right": "Left"}
+        return np.array([names.index(re.sub("Left|Right", lambda m: swapped[m[0]], name)) for name in names])
 
     @cached_property
     def flipped(self) -> np.ndarray:
@@ -230,9 +278,10 @@ class Method(nn.Module):
             "crop": {"size": self.config.size, "kind": "upright landmark box × 1.4", "pixels": "RGB in [0, 1]"},
             "morphable": self.model.name,
             "point_ids": list(POINT_IDS),
-            "point_offsets_mm": np.round(point_offsets().astype(float), 3).tolist(),
+            "point_offsets_mm": np.round(dense_points()["offsets"].astype(float), 3).tolist(),
+            "faults": list(FAULTS),
             "config": asdict(self.config),
-            "trained_on": "face table, split train: FairFace, CelebA, AFLW, Helen, LFPW, AFW, PINS",
+            "trained_on": "FairFace, CelebA, AFLW, Helen, LFPW, AFW, PINS (train splits); hand-placed points of AFLW",
         }
 
     def example(self) -> Tensor:
@@ -279,36 +328,7 @@ class _Trunk(nn.Module):
         return self.features(self.reduce(self.layers(x)))
 
 
-# ── points ─────────────────────────────────────────────────────────────────────────────────────────────────
-
-POINT_IDS: tuple[int, ...] = (
-    0, 2, 4, 5, 9, 10, 13, 14, 17, 21, 33, 34, 35, 37, 39, 50, 54, 58, 61, 63, 66, 67, 68, 69, 70, 71, 75, 78, 82, 84,
-    87, 93, 97, 101, 103, 104, 105, 107, 108, 109, 116, 118, 123, 126, 127, 132, 133, 135, 136, 137, 138, 139, 144,
-    147, 148, 149, 150, 151, 152, 153, 158, 160, 162, 168, 172, 176, 177, 181, 187, 188, 192, 197, 199, 201, 202, 203,
-    205, 211, 214, 215, 216, 227, 234, 236, 251, 263, 264, 265, 267, 269, 280, 284, 288, 291, 293, 296, 297, 298, 299,
-    300, 301, 305, 308, 312, 314, 317, 323, 326, 330, 332, 333, 334, 336, 337, 338, 345, 347, 352, 355, 356, 361, 362,
-    364, 365, 366, 367, 368, 373, 376, 377, 378, 379, 380, 385, 387, 389, 397, 400, 401, 405, 411, 412, 416, 421, 422,
-    423, 425, 431, 434, 435, 436, 447, 454, 456, 468, 469, 470, 471, 472, 473, 474, 475, 476, 477,
-)  # fmt: skip
-"""MediaPipe's number of each dense point, in the order of the face table"""
-
-OVAL = frozenset((
-    10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377, 152, 148, 176, 149, 150,
-    136, 172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109,
-))  # fmt: skip
-"""MediaPipe's face outline: it follows the silhouette rather than a point of the skin"""
-
-
-def point_offsets() -> Float[np.ndarray, "L 3"]:
-    """Where the labels' points lie beside the model's places for them, mm; the same for everybody.
-
-    Measured on the train split with a network trained without offsets (tools/calibrate_points.py). Without them every
-    face would get the same wrong brow and jaw, eight standard deviations in all.
-    """
-    with np.load(Path(__file__).parent.parent.parent / "assets" / "dense_points.npz") as file:
-        if tuple(file["ids"].tolist()) != POINT_IDS:
-            raise AssetMissing("assets/dense_points.npz belongs to other points; run tools/calibrate_points.py again")
-        return file["offsets"]
+# ── points ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def _dense_points(model: morphable.MorphableModel) -> tuple[np.ndarray, np.ndarray]:

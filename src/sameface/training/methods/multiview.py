@@ -176,13 +176,9 @@ class Method(nn.Module):
         return {"identity": identity, "neutral": self.shape(identity), **pose}
 
     def _pose(self, said: dict[str, Tensor]) -> dict[str, Tensor]:
-        where = said["translation"]
+        rotation, where = rotation_from_quaternion(said["rotation"]), said["translation"]
         zoom = LARGEST_ZOOM * torch.tanh(where[:, 2] / LARGEST_ZOOM)
-        return {
-            "rotation": rotation_from_quaternion(said["rotation"]),
-            "translation": where[:, :2],
-            "scale": self.typical_scale * torch.exp(zoom),
-        }
+        return {"rotation": rotation, "translation": where[:, :2], "scale": self.typical_scale * torch.exp(zoom)}
 
     def shape(self, identity: Float[Tensor, "B S"]) -> Float[Tensor, "B V 3"]:
         """s = m + Φ_id α, mm."""
