@@ -4,7 +4,9 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from functools import wraps
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,24 @@ from sameface.morphable import MorphableModel
 
 settings.register_profile("house", deadline=None, max_examples=50)  # a slow machine is no failure
 settings.load_profile("house")
+
+
+@contextmanager
+def uncounted() -> Iterator[None]:
+    """Coverage looks at every line of Python, whoever wrote it, and that takes twice the time: not at these."""
+    tracer = sys.gettrace()
+    sys.settrace(None)
+    try:
+        yield
+    finally:
+        sys.settrace(tracer)
+
+
+if sys.gettrace() is not None:
+    with uncounted():
+        for package in "torch onnx ray scipy.optimize sklearn.metrics skimage.data matplotlib.pyplot trimesh".split():
+            with suppress(ImportError):
+                import_module(package)
 
 
 def pytest_addoption(parser):
@@ -60,23 +80,19 @@ N_IDENTITY, N_EXPRESSION = 6, 4
 
 @pytest.fixture(scope="session", autouse=True)
 def torch_translates_uncounted() -> Iterator[None]:
-    """torch's exporter is thousands of lines of Python, which take twice as long where coverage looks at each."""
+    """torch's exporter is thousands of lines of Python."""
     torch: Any = sys.modules.get("torch")
     if torch is None:
         yield
         return
 
     @wraps(torch.onnx.export)
-    def uncounted(*args, export=torch.onnx.export, **kwargs):
-        tracer = sys.gettrace()
-        sys.settrace(None)
-        try:
+    def export(*args, export=torch.onnx.export, **kwargs):
+        with uncounted():
             return export(*args, **kwargs)
-        finally:
-            sys.settrace(tracer)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(torch.onnx, "export", uncounted)
+        patch.setattr(torch.onnx, "export", export)
         yield
 
 
