@@ -1,4 +1,5 @@
 # make test   everything that must hold: style, types, who imports whom, tests with coverage
+# make test-versions   the lowest and the newest versions of every dependency, on every Python there is (minutes)
 # make demo   two famous photos -> demo/
 # Both set up their own virtual environment in .venv the first time (Python 3.11 or newer, package registries).
 
@@ -6,8 +7,10 @@ PYTHON ?= python3
 TORCH ?= torch==2.13.0
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+# compiled files are kept, whatever the environment says: without them each process of a test takes 15 s more to start
+export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: test slow demo format clean
+.PHONY: test test-versions slow demo format clean
 .DELETE_ON_ERROR:
 
 test: .venv/.dev
@@ -15,7 +18,11 @@ test: .venv/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
 	$(BIN)/pyright --pythonpath $(BIN)/python
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --cov --cov-report=term:skip-covered
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --cov --cov-report=
+
+test-versions: .venv/.dev
+	$(PIP) install uv
+	$(BIN)/python tools/test_versions.py
 
 slow: .venv/.dev
 	OMP_NUM_THREADS=2 $(BIN)/python -m pytest -m slow

@@ -1,7 +1,14 @@
 """What tests share. Because of this file pytest puts its folder on the import path, so tests may import each other."""
 
 import os
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from functools import wraps
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,17 +19,95 @@ from sameface.morphable import MorphableModel
 settings.register_profile("house", deadline=None, max_examples=50)  # a slow machine is no failure
 settings.load_profile("house")
 
+
+@contextmanager
+def uncounted() -> Iterator[None]:
+    """Coverage looks at every line of Python, whoever wrote it, and that takes twice the time: not at these."""
+    tracer = sys.gettrace()
+    sys.settrace(None)
+    try:
+        yield
+    finally:
+        sys.settrace(tracer)
+
+
+if sys.gettrace() is not None:
+    with uncounted():
+        for package in "torch onnx ray scipy.optimize sklearn.metrics skimage.data matplotlib.pyplot trimesh".split():
+            with suppress(ImportError):
+                import_module(package)
+
+
+def pytest_addoption(parser):
+    parser.addoption("--without", action="append", default=[], metavar="PACKAGE", help="skip what cannot import it")
+
+
+def _lacks(config: pytest.Config, problem: object) -> str | None:
+    """Why a test that ended with this problem counts as skipped, if it does."""
+    missing = (name for name in config.getoption("without") if f"No module named '{name}" in str(problem))
+    return next((f"Skipped: {name} is left out (--without): what needs it is NOT tested" for name in missing), None)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(collector):
+    report = yield
+    reason = _lacks(collector.config, report.longrepr) if report.failed else None
+    if reason:
+        report.outcome, report.longrepr = "skipped", (str(collector.path), 0, reason)
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    report = yield
+    reason = _lacks(item.config, call.excinfo.value) if report.failed else None
+    if reason:
+        report.outcome, report.longrepr = "skipped", (str(item.path), 0, reason)
+    return report
+
+
+def pytest_terminal_summary(terminalreporter):
+    """A line for each reason why something was not tested, not one for each place in the tests."""
+    skipped = terminalreporter.stats.get("skipped", ())
+    reasons = Counter(str(one.longrepr[2]).removeprefix("Skipped: ") for one in skipped)
+    for reason, count in sorted(reasons.items()):
+        terminalreporter.write_line(f"skipped {count}: {reason}")
+
+
 COLUMNS, ROWS = 7, 8
 N_IDENTITY, N_EXPRESSION = 6, 4
 
 
+@pytest.fixture(scope="session", autouse=True)
+def torch_translates_uncounted() -> Iterator[None]:
+    """torch's exporter is thousands of lines of Python."""
+    torch: Any = sys.modules.get("torch")
+    if torch is None:
+        yield
+        return
+
+    @wraps(torch.onnx.export)
+    def export(*args, export=torch.onnx.export, **kwargs):
+        with uncounted():
+            return export(*args, **kwargs)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.onnx, "export", export)
+        yield
+
+
 @pytest.fixture(scope="session")
-def shared() -> Path:
-    """The folder of research data that SAMEFACE_SHARED names (default ../shared)."""
-    folder = Path(os.environ.get("SAMEFACE_SHARED", "../shared"))
-    if not folder.is_dir():
-        pytest.skip(f"{folder} is not there (set SAMEFACE_SHARED): what needs its data is NOT tested")
-    return folder
+def shared() -> Callable[[str], Path]:
+    """Finds a part of the research data, in the folder that SAMEFACE_SHARED names (default ../shared)."""
+    root = Path(os.environ.get("SAMEFACE_SHARED", "../shared"))
+
+    def part(name: str) -> Path:
+        for path in (root, root / name):
+            if not path.exists():
+                pytest.skip(f"{path} is not there (set SAMEFACE_SHARED): what needs it is NOT tested")
+        return root / name
+
+    return part
 
 
 @pytest.fixture(scope="session")

@@ -240,18 +240,22 @@ def test_a_lost_shard_is_made_again_on_ray(people, whole):
 
 @pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="finds processes in /proc")
 def test_a_killed_process_is_replaced_and_no_photo_is_blamed_for_it(people, whole, tmp_path):
-    killed: list[int] = []
+    killed, finished = [], threading.Event()
 
     def kill() -> None:
-        while not list(tmp_path.glob("photos/.*.at")):
+        while not (killed or finished.is_set()):
+            killed.extend(workers()[:1] if list(tmp_path.glob("photos/.*.at")) else [])
             time.sleep(0.001)
-        killed.extend(workers()[:1])
-        os.kill(killed[0], signal.SIGKILL)
+        for process in killed:
+            os.kill(process, signal.SIGKILL)
 
     thread = threading.Thread(target=kill)
     thread.start()
-    bulk([people], tmp_path, PIECES, workers=1)
-    thread.join()
+    try:
+        bulk([people], tmp_path, PIECES, workers=1)
+    finally:
+        finished.set()
+        thread.join()
     assert killed
     assert contents(tmp_path) == contents(whole)
 

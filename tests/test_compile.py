@@ -467,9 +467,22 @@ def test_looking_turns_the_eyeballs_as_named(shipped):
         assert moved[axis] * sign > 3, name
 
 
+def cycles(faces: np.ndarray) -> set[tuple[int, ...]]:
+    """The triangles with the way they turn; their order, and which corner comes first, hang on the last bits."""
+    return {tuple(np.roll(face, -face.argmin()).tolist()) for face in faces}
+
+
+def on_vertices(model: morphable.MorphableModel, kind: str) -> np.ndarray:
+    """(68 or 17, V): what each landmark takes of each vertex."""
+    corners = model.faces[getattr(model, f"{kind}_faces")]
+    out = np.zeros((len(corners), model.n_vertices))
+    np.put_along_axis(out, corners, getattr(model, f"{kind}_weights"), axis=1)
+    return out
+
+
 @pytest.mark.slow
 def test_compiling_again_gives_the_shipped_model(shipped, shared, tmp_path):
-    source = shared / "data" / "ict_face.npz"
+    source = shared("data/ict_face.npz")
     compile_model(source).save(tmp_path / "again.npz")
     again = morphable.load(tmp_path / "again.npz")
     assert (again.name, again.licence, again.expression_names) == (
@@ -477,9 +490,11 @@ def test_compiling_again_gives_the_shipped_model(shipped, shared, tmp_path):
         shipped.licence,
         shipped.expression_names,
     )
-    for name in ("faces", "mirror", "landmark_faces", "contour_faces"):
-        np.testing.assert_array_equal(getattr(again, name), getattr(shipped, name))
-    for name in ("mean", "uv", "landmark_weights"):
+    assert cycles(again.faces) == cycles(shipped.faces)
+    np.testing.assert_array_equal(again.mirror, shipped.mirror)
+    for kind in ("landmark", "contour"):
+        np.testing.assert_allclose(on_vertices(again, kind), on_vertices(shipped, kind), atol=1e-3)
+    for name in ("mean", "uv"):
         np.testing.assert_allclose(getattr(again, name), getattr(shipped, name), atol=1e-3)
     for name in ("identity_basis", "expression_basis"):
         np.testing.assert_allclose(getattr(again, name), getattr(shipped, name), atol=2e-2)

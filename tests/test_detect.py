@@ -1,9 +1,7 @@
 """The packaged detector, on a photo that everybody has, and its arithmetic with a network of a known answer."""
 
-import os
 import subprocess
 import sys
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -17,7 +15,6 @@ from sameface.photo import detect as module
 from sameface.photo.detect import Faces, detect, suppress
 from sameface.training.datasets import scenes
 
-SHARED = Path(os.environ.get("SAMEFACE_SHARED", "../shared"))
 EYES = np.array([[203, 99], [246, 104]])
 """Of the astronaut (Eileen Collins, NASA, public domain), by hand, px."""
 
@@ -164,9 +161,8 @@ def test_importing_loads_neither_torch_nor_onnxruntime():
     assert done.stdout.strip() == "set()"
 
 
-@pytest.mark.skipif(not (SHARED / "data/scenes").is_dir(), reason="needs the scenes: set SAMEFACE_SHARED")
-def test_large_faces_of_held_out_photos_are_found():
-    data, found = scenes.load(SHARED / "data/scenes", "test"), []
+def test_large_faces_of_held_out_photos_are_found(shared):
+    data, found = scenes.load(shared("data/scenes"), "test"), []
     for i in range(0, len(data), 10):
         faces = detect(data[i]["images"], min_score=0.5)
         for box in data[i]["boxes"]:

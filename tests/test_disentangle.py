@@ -11,7 +11,7 @@ from sameface import morphable
 from sameface.core.errors import BadData
 from sameface.core.geometry import rotation_from_euler
 from sameface.photo.predictor import SPHEREFACE_FIVE
-from sameface.training import export, train
+from sameface.training import train
 from sameface.training.methods import disentangle
 from sameface.training.methods.disentangle import Config, Method, identification, squared_distance
 from sameface.training.train import Loop
@@ -185,7 +185,7 @@ def sample(root): ...
 """
 
 
-def test_three_phases_from_one_another_and_the_file(config, tmp_path):
+def test_three_phases_from_one_another(config, tmp_path):
     source = tmp_path / "people.py"
     source.write_text(DATA.format(tests=str(Path(__file__).parent)))
     start = ""
@@ -195,6 +195,6 @@ def test_three_phases_from_one_another_and_the_file(config, tmp_path):
             "disentangle", f"{source}:{tmp_path}", tmp_path / str(phase), replace(config, phase=phase), loop
         )
         start = str(run / "best.pt")
-    about = export.describe(export.export(run))
+    about = train.restore(run)[0].metadata()
     assert about["crop"]["rule"] == "sphereface5"
     assert about["config"]["morphable"] == "tiny.npz"

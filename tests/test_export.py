@@ -1,5 +1,5 @@
-import dataclasses
-import json
+"""Exported files, of a method small enough to be translated in a second; the contract test exports every real one."""
+
 from pathlib import Path
 
 import numpy as np
@@ -7,19 +7,34 @@ import onnx
 import pytest
 import torch
 
+from sameface.core import plugins
 from sameface.core.errors import AssetMissing, BadModel, TrainingFailed
 from sameface.training import export, train
-from sameface.training.datasets import scenes
-from sameface.training.methods import detector
+from test_train import MINE
 
-SMALL = detector.Config(steps=2, batch=2, size=64, widths=(4, 4, 8, 8, 8), blocks=(0, 0, 1, 0, 0), neck=8)
+TWO_OUTPUTS = """
+class Method(Method):
+    dynamic = {0: "batch", 2: "2*height", 3: "width"}
+    def __init__(self, config):
+        super().__init__(config)
+        self.colours = nn.Conv2d(3, 16, 3, stride=2)
+    def forward(self, images):
+        return super().forward(images) | {"colour": self.colours(images).mean((2, 3))}
+"""
+"""what is added to the method of the tests of training: 432 weights, enough to be rounded, and sizes that are free"""
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("export")
-    scenes.sample(folder / "data")
-    return train.train("detector", f"scenes:{folder / 'data'}", folder / "run", SMALL)
+def mine(tmp_path_factory) -> str:
+    path = tmp_path_factory.mktemp("export") / "mine.py"
+    path.write_text(MINE.partition("if __name__")[0] + TWO_OUTPUTS)
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def run(mine, tmp_path_factory) -> Path:
+    config = plugins.load("methods", mine).Config(steps=2)
+    return train.train(mine, f"{mine}:.", tmp_path_factory.mktemp("run") / "run", config)
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +47,7 @@ def test_the_file_answers_like_torch_at_sizes_it_was_not_traced_with(run, export
 
     session = onnxruntime.InferenceSession(str(exported))
     method, _ = train.restore(run)
-    for shape in ((1, 3, 32, 96), (2, 3, 160, 64)):
+    for shape in ((1, 3, 6, 9), (2, 3, 16, 5)):
         images = torch.rand(shape)
         with torch.no_grad():
             wanted = method(images)
@@ -43,12 +58,11 @@ def test_the_file_answers_like_torch_at_sizes_it_was_not_traced_with(run, export
 
 def test_the_file_says_what_it_is(exported):
     about = export.describe(exported)
-    assert about["method"] == "detector"
-    assert about["data"] == "scenes"
+    assert about["method"] == about["data"] == "mine"
     assert about["step"] == 2
-    assert about["points"][0] == "right eye"
-    assert about["config"] == json.loads(json.dumps(dataclasses.asdict(SMALL)))
-    assert about["axes"]["2"] == "32*height"
+    assert about["unit"] == "share of white"
+    assert about["config"]["widths"] == [4, 4]
+    assert about["axes"] == {"0": "batch", "2": "2*height", "3": "width"}
 
 
 def test_the_file_tells_nothing_about_the_machine(exported, run):
@@ -59,12 +73,12 @@ def test_the_file_tells_nothing_about_the_machine(exported, run):
 
 
 def test_only_the_wanted_outputs_and_what_they_need(run, exported, tmp_path):
-    part = export.export(run, tmp_path / "part.onnx", only=["logits"])
-    assert [output.name for output in onnx.load(part).graph.output] == ["logits"]
+    part = export.export(run, tmp_path / "part.onnx", only=["colour"])
+    assert [output.name for output in onnx.load(part).graph.output] == ["colour"]
     assert len(onnx.load(part).graph.initializer) < len(onnx.load(exported).graph.initializer)
     assert export.describe(part) == export.describe(exported)
-    with pytest.raises(ValueError, match=r"no output colour; it has logits"):
-        export.export(run, tmp_path / "none.onnx", only=["logits", "colour"])
+    with pytest.raises(ValueError, match=r"no output taste; it has brightness, colour"):
+        export.export(run, tmp_path / "none.onnx", only=["colour", "taste"])
 
 
 def test_half_the_bytes_for_weights_of_16_bits(run, exported, tmp_path):
@@ -78,22 +92,23 @@ def test_half_the_bytes_for_weights_of_16_bits(run, exported, tmp_path):
     assert {array.data_type for array in large(exported)} == {onnx.TensorProto.FLOAT}
     assert {array.data_type for array in large(half)} == {onnx.TensorProto.FLOAT16}
     assert sum(len(array.raw_data) for array in large(exported)) == 2 * sum(len(one.raw_data) for one in large(half))
-    images = np.random.default_rng(0).random((2, 3, 64, 96), np.float32)
+    images = np.random.default_rng(0).random((2, 3, 8, 8), np.float32)
     answers = [
-        onnxruntime.InferenceSession(str(path)).run(["logits"], {"images": images})[0] for path in (exported, half)
+        onnxruntime.InferenceSession(str(path)).run(["colour"], {"images": images})[0] for path in (exported, half)
     ]
     assert 0 < np.abs(answers[0] - answers[1]).max() < 1e-2
 
 
-def test_a_file_that_disagrees_with_torch_is_not_left(run, tmp_path, monkeypatch):
-    forward = detector.Method.forward
+def test_a_file_that_disagrees_with_torch_is_not_left(mine, run, tmp_path, monkeypatch):
+    method = plugins.load("methods", mine).Method
+    forward = method.forward
 
     def noisy(self, images):
         output = forward(self, images)
-        return output | {"logits": output["logits"] + 0.01 * torch.rand_like(output["logits"])}
+        return output | {"colour": output["colour"] + 0.01 * torch.rand_like(output["colour"])}
 
-    monkeypatch.setattr(detector.Method, "forward", noisy)
-    with pytest.raises(TrainingFailed, match="disagrees with torch: logits is off by"):
+    monkeypatch.setattr(method, "forward", noisy)
+    with pytest.raises(TrainingFailed, match="disagrees with torch: colour is off by"):
         export.export(run, tmp_path / "bad.onnx")
     assert not list(tmp_path.iterdir())
 

@@ -400,21 +400,3 @@ def test_the_description_says_what_the_network_needs_and_saw(method):
     assert about["point_ids"] == list(POINT_IDS)
     for source in ("FairFace", "CelebA", "AFLW", "Helen", "LFPW", "AFW", "PINS"):
         assert source in about["trained_on"]
-
-
-def test_a_trained_run_exports_and_agrees_with_torch(tmp_path):
-    """`export` itself compares every output with torch's and refuses a difference; the predictor reads it here."""
-    from sameface.photo.predictor import load
-    from sameface.training import export, train
-
-    pointlabels.sample(tmp_path / "data")
-    run = train.train("isoface", f"pointlabels:{tmp_path / 'data'}", tmp_path / "run", SMALL)
-    predictor = load(str(export.export(run)))
-    crops = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), dtype=np.uint8)
-    answer = predictor(crops)
-    method, _ = train.restore(run)
-    with torch.no_grad():
-        wanted = method(torch.from_numpy(crops).permute(0, 3, 1, 2) / 255)
-    for name, value in wanted.items():
-        np.testing.assert_allclose(answer[name], value.numpy(), atol=1e-4, rtol=1e-4)
-    assert predictor.description["method"] == "isoface"

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from sameface import morphable
 from sameface.core.errors import BadData
 from sameface.core.geometry import apply_affine
-from sameface.training import export, train
+from sameface.training import train
 from sameface.training.datasets import facetable
 from sameface.training.methods import landmark_depth
 from sameface.training.methods.landmark_depth import (
@@ -352,11 +352,11 @@ def test_depths_stay_within_reach(method):
 # ── as a plug-in ───────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_one_command_trains_on_the_face_table_and_exports(tmp_path):
+def test_one_command_trains_on_the_face_table(tmp_path):
     facetable.sample(tmp_path / "faces")
     run = train.train("landmark_depth", f"facetable:{tmp_path / 'faces'}", tmp_path / "run", SMALL)
-    assert train.restore(run, "last.pt")[1]["step"] == 2  # nothing in it that only a pickle could hold
-    about = export.describe(export.export(run))
-    assert about["method"] == "landmark_depth"
+    method, described = train.restore(run, "last.pt")  # nothing in it that only a pickle could hold
+    assert described["step"] == 2
+    about = method.metadata()
     assert about["crop"] == {"size": 32, "rule": "box68", "factor": 1.5, "pixels": "RGB in [0, 1]"}
     assert about["landmarks66"].startswith("iBUG's 68 without 60 and 64")

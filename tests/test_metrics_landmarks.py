@@ -365,9 +365,7 @@ def test_bins_that_cannot_be_are_refused():
 
 @pytest.fixture(scope="module")
 def labels(shared) -> dict[str, np.ndarray]:
-    folder = shared / "oracles" / "aflw2000"
-    if not folder.is_dir():
-        pytest.skip(f"{folder} is not there: the numbers of AFLW2000-3D are NOT tested")
+    folder = shared("oracles/aflw2000")
     names = {"original": ".pts68", "again": "-Reannotated.pts68", "yaw": ".pose", "new_yaw": "-new.pose"}
     arrays = {key: np.load(folder / f"AFLW2000-3D{name}.npy").astype(float) for key, name in names.items()}
     return {k: a.swapaxes(1, 2) if a.ndim == 3 else a for k, a in arrays.items()}
@@ -393,7 +391,7 @@ def test_the_true_boxes_of_aflw2000_are_as_large_as_in_3ddfa_s_code(labels):
 
 
 def test_16_predictions_of_3ddfa_v2_have_the_known_errors(shared, labels):
-    file = shared / "oracles" / "aflw2000_mb05.json"
+    file = shared("oracles/aflw2000_mb05.json")
     images = json.loads(file.read_text())["images"]
     assert len(images) == 16
     for image in images.values():

@@ -1,6 +1,5 @@
 """Each reader on a file that was written in exactly the published layout, value by value; and its error messages."""
 
-import os
 import pickle
 import sys
 from pathlib import Path
@@ -35,8 +34,6 @@ from morphable_files import (
 from sameface.core.errors import AssetMissing, BadModel
 from sameface.morphable import _checks, _landmarks, bfm2009, bfm2017, flame, formats, gnm, tddfa
 from sameface.morphable._matlab import needed, read_matlab
-
-ORACLES = Path(os.environ.get("SAMEFACE_SHARED", "../shared")) / "oracles" / "tddfa"
 
 
 def outward_faces(faces: np.ndarray) -> set[tuple[int, ...]]:
@@ -809,10 +806,8 @@ def test_gnm_refuses_what_is_not_an_npz(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def real_points():
-    if not (ORACLES / "u_base.txt").exists():
-        pytest.skip(f"{ORACLES} is not there (set SAMEFACE_SHARED): the real 3DDFA files are NOT tested")
-    return formats.open_model(ORACLES)
+def real_points(shared):
+    return formats.open_model(shared("oracles/tddfa"))
 
 
 def test_real_68_points_have_the_known_eye_distance(real_points):
@@ -831,21 +826,18 @@ def test_real_68_points_are_a_face_in_millimetres(real_points):
     assert np.abs(model.extra["identity_offset"]).max() < 1
 
 
-def test_real_columns_have_the_known_norms():
-    if not (ORACLES / "w_shp_base.txt").exists():
-        pytest.skip(f"{ORACLES} is not there (set SAMEFACE_SHARED): the real 3DDFA files are NOT tested")
-    model = tddfa.load_sparse(ORACLES)
-    deviation = np.loadtxt(ORACLES / "param_std.txt")[12:] / 1000
+def test_real_columns_have_the_known_norms(shared):
+    folder = shared("oracles/tddfa")
+    model = tddfa.load_sparse(folder)
+    deviation = np.loadtxt(folder / "param_std.txt")[12:] / 1000
     norms = np.linalg.norm(model.identity_basis.reshape(204, 40), axis=0) / deviation[:40]
     np.testing.assert_allclose(norms[:5], [0.0261, 0.0196, 0.0213, 0.0269, 0.0329], atol=1e-4)
     norms = np.linalg.norm(model.expression_basis.reshape(204, 10), axis=0) / deviation[40:]
     np.testing.assert_allclose(norms[:3], [14251, 12919, 12457], atol=1)
 
 
-def test_real_statistics_of_v2_are_read_from_their_pickle():
-    path = ORACLES / "param_mean_std_62d_120x120.pkl"
-    if not path.exists():
-        pytest.skip(f"{path} is not there (set SAMEFACE_SHARED): the real 3DDFA files are NOT tested")
-    model = tddfa.load_sparse(ORACLES, statistics=path)
-    means, deviations = (np.loadtxt(ORACLES / f"param_{name}_v2.txt") for name in ("mean", "std"))
+def test_real_statistics_of_v2_are_read_from_their_pickle(shared):
+    folder = shared("oracles/tddfa")
+    model = tddfa.load_sparse(folder, statistics=folder / "param_mean_std_62d_120x120.pkl")
+    means, deviations = (np.loadtxt(folder / f"param_{name}_v2.txt") for name in ("mean", "std"))
     np.testing.assert_allclose(model.extra["identity_offset"], (means / deviations)[12:52], rtol=1e-4)

@@ -15,7 +15,7 @@ from sameface import morphable
 from sameface.core.camera import Perspective
 from sameface.core.errors import BadData
 from sameface.core.geometry import euler_from_rotation, rotation_from_euler, rotation_from_quaternion
-from sameface.training import export, train
+from sameface.training import train
 from sameface.training.methods import isoface, multiview
 from sameface.training.methods.multiview import in_camera, project, reprojection
 from sameface.training.nets import VGG16
@@ -396,7 +396,7 @@ def sample(root): ...
 """
 
 
-def test_runs_start_from_one_another_and_the_file_of_three_views_agrees(config, folder, tmp_path):
+def test_runs_start_from_one_another_and_say_how_many_views_they_see(config, folder, tmp_path):
     source = tmp_path / "people.py"
     source.write_text(DATA.format(tests=str(Path(__file__).parent)))
     start = ""
@@ -404,7 +404,7 @@ def test_runs_start_from_one_another_and_the_file_of_three_views_agrees(config, 
         loop = Loop(validate_items=2, start=start)
         run = train.train("multiview", f"{source}:{folder}", tmp_path / variant, replace(config, variant=variant), loop)
         start = str(run / "best.pt")
-    assert export.describe(export.export(tmp_path / "concatenate"))["views"] == [0.0, -45.0, 45.0]
+    assert train.restore(tmp_path / "concatenate")[0].metadata()["views"] == [0.0, -45.0, 45.0]
     about = method_of(config).metadata()
     assert about["crop"] == {"size": 32, "rule": "box68", "factor": 1.5, "pixels": "RGB in [0, 1]"}
     assert about["views"] == []

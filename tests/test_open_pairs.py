@@ -103,9 +103,7 @@ def test_the_committed_list_has_ten_folds_of_300_and_300_pairs_none_twice():
 
 @pytest.mark.slow
 def test_the_committed_list_belongs_to_the_real_table_and_no_source_gives_a_label_away(shared, tmp_path):
-    faces = shared / "data" / "faces"
-    if not faces.is_dir():
-        pytest.skip(f"{shared} has no data/faces: the open pairs are NOT tested on the real table")
+    faces = shared("data/faces")
     rows = pairs.table_rows(faces)
     assert pairs.fingerprint(rows) == pairs.LIST.read_text().split()[2]
     kinds = Counter()

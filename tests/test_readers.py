@@ -310,7 +310,7 @@ def test_the_params_of_the_sample_project_the_mean_face_to_its_points(large_pose
 @pytest.fixture(scope="module")
 def oracle(shared):
     """3DDFA's 68 points and the 16 faces of AFLW2000-3D, whose .mat files are like 300W-LP's."""
-    folder = shared / "oracles"
+    folder = shared("oracles")
     load = {name: np.loadtxt(folder / "tddfa" / f"{name}_base.txt") for name in ("u", "w_shp", "w_exp")}
     modes = np.hstack([load["w_shp"].reshape(204, 40), load["w_exp"].reshape(204, 10)])
     return load["u"].ravel(), modes, sorted((folder / "aflw2000").glob("*.mat"))
@@ -415,7 +415,7 @@ def _seeded_like_the_sample(rng):
 
 def test_points_of_crops_agree_with_3ddfas_own_rule(shared, tmp_path):
     """reconstruct_vertex of 3DDFA's utils/ddfa.py: y turned about 121, pixel centres counted from 1."""
-    parts = {name: np.loadtxt(shared / "oracles" / "tddfa" / f"{name}_base.txt") for name in ("u", "w_shp", "w_exp")}
+    parts = {name: np.loadtxt(shared("oracles/tddfa") / f"{name}_base.txt") for name in ("u", "w_shp", "w_exp")}
     mean, shape, expression = parts["u"].ravel(), parts["w_shp"].reshape(204, 40), parts["w_exp"].reshape(204, 10)
     for name, array in zip(aflwcrops.BASIS, (mean, 0 * mean, shape, expression, np.arange(204)), strict=True):
         np.save(tmp_path / name, array)

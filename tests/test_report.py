@@ -3,6 +3,8 @@
 import base64
 import json
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -15,6 +17,7 @@ from sameface.core.camera import WeakPerspective
 from sameface.core.errors import BadOutput
 from sameface.core.geometry import rotation_from_euler
 from sameface.photo.face import Observation
+from sameface.reconstruction import picture, report
 from sameface.reconstruction.cameras import perspective_from_weak
 from sameface.reconstruction.report import clay, write_report
 from sameface.reconstruction.result import Reconstruction, View
@@ -64,9 +67,25 @@ def bare(answer) -> Reconstruction:
     return replace(answer, views=answer.views[:1], model=replace(answer.model, uv=None), dropped=(), notes=())
 
 
+@contextmanager
+def small_pictures() -> Iterator[None]:
+    """Renders and overlays with a quarter of the side, where nobody looks at them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(report, "RENDER_SIZE", (105, 130))
+        patch.setattr(picture, "SMALLEST_OVERLAY", 160)
+        yield
+
+
+@pytest.fixture
+def quick() -> Iterator[None]:
+    with small_pictures():
+        yield
+
+
 @pytest.fixture(scope="module")
 def page(answer, tmp_path_factory) -> str:
-    return write_report(answer, tmp_path_factory.mktemp("report") / "report.html").read_text(encoding="utf-8")
+    with small_pictures():
+        return write_report(answer, tmp_path_factory.mktemp("report") / "report.html").read_text(encoding="utf-8")
 
 
 class Outline(HTMLParser):
@@ -164,6 +183,7 @@ def test_where_the_photos_disagree_is_embedded(answer, page):
     np.testing.assert_allclose(decoded(embedded(page, "face")["disagreement"], "<u2") / 1000, expected, atol=1e-3)
 
 
+@pytest.mark.usefixtures("quick")
 def test_one_photo_and_a_model_without_texture_coordinates(bare, tmp_path):
     page = bare.save(tmp_path / "one.html").read_text(encoding="utf-8")
     Outline(page)
@@ -175,6 +195,7 @@ def test_one_photo_and_a_model_without_texture_coordinates(bare, tmp_path):
     assert page.count("<figure>") == 3
 
 
+@pytest.mark.usefixtures("quick")
 def test_the_average_head_is_not_called_a_measurement(bare, tmp_path):
     page = write_report(replace(bare, scale=1.0, scale_from="average head"), tmp_path / "a.html").read_text()
     assert "those of an average head" in page
@@ -229,6 +250,7 @@ def test_the_example_of_the_documentation_runs(answer, tmp_path, monkeypatch, ca
     assert capsys.readouterr().out.endswith("quality 0.71, 100% of the face lies inside the photo\n")
 
 
+@pytest.mark.usefixtures("quick")
 def test_a_page_that_cannot_be_written_is_said(bare, tmp_path):
     with pytest.raises(BadOutput, match=r"missing/report\.html cannot be written"):
         write_report(bare, tmp_path / "missing" / "report.html")

@@ -13,7 +13,7 @@ from morphable_files import write_tddfa_sparse, write_tddfa_sparse_v2
 from sameface import morphable
 from sameface.core.errors import BadData
 from sameface.core.geometry import rotation_from_euler
-from sameface.training import export, train
+from sameface.training import train
 from sameface.training.datasets import facetable
 from sameface.training.methods import scnn
 from sameface.training.methods.scnn import POSE, Basis, Config, Method, contrastive
@@ -226,13 +226,13 @@ def test_twenty_steps_on_one_batch_lower_every_loss(config, table):
     assert method.schedule(1.0) == pytest.approx(0.02)
 
 
-def test_stage_two_begins_with_stage_one_and_both_export(config, folder, tmp_path):
+def test_stage_two_begins_with_stage_one(config, folder, tmp_path):
     data = f"facetable:{folder / 'faces'}"
     loop = Loop(validate_items=2)
     first = train.train("scnn", data, tmp_path / "one", config, loop)
     start = replace(loop, start=str(first / "best.pt"))
     second = train.train("scnn", data, tmp_path / "two", replace(config, stage=2), start)
-    said = export.describe(export.export(second))
+    said = train.restore(second)[0].metadata()
     assert said["crop"]["rule"] == "box68"
     assert said["config"]["stage"] == 2
     assert str(folder) not in str(said)

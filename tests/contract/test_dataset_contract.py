@@ -69,14 +69,12 @@ def test_the_same_item_comes_twice(dataset, root, items):
         np.testing.assert_array_equal(value, data[1][key])
 
 
-def test_what_systems_leave_in_folders_is_no_item(dataset, root, splits, tmp_path):
+def test_what_systems_leave_in_folders_is_no_item(dataset, root, splits, items, tmp_path):
     copy = littered(Path(shutil.copytree(root, tmp_path / "copy")))
-    for split, data in splits.items():
-        again = dataset.load(copy, split)
-        assert len(again) == len(data)
-        for index in range(len(data)):
-            for key, value in data[index].items():
-                np.testing.assert_array_equal(value, again[index][key])
+    again = [data[index] for split in splits for data in [dataset.load(copy, split)] for index in range(len(data))]
+    for one, other in zip(items, again, strict=True):
+        for key, value in one.items():
+            np.testing.assert_array_equal(value, other[key])
 
 
 def test_points_lie_inside_the_image_or_are_absent(dataset, items):

@@ -3,7 +3,6 @@
 Real files are tested too where they are at hand, in the folder that SAMEFACE_SHARED names (default ../shared).
 """
 
-import os
 from importlib.resources import as_file, files
 from pathlib import Path
 
@@ -17,8 +16,7 @@ from sameface.morphable import MorphableModel, formats
 from sameface.morphable._checks import EYE_DISTANCE, outwardness
 
 SHIPPED = "shipped"
-SHARED = Path(os.environ.get("SAMEFACE_SHARED", "../shared"))
-REAL = {"ICT-FaceKit, real": SHARED / "data" / "ict_face.npz", "tddfa, 68 real points": SHARED / "oracles" / "tddfa"}
+REAL = {"ICT-FaceKit, real": "data/ict_face.npz", "tddfa, 68 real points": "oracles/tddfa"}
 
 
 @pytest.fixture(scope="module", params=[SHIPPED, *WRITERS, *REAL])
@@ -26,10 +24,7 @@ def model(request, tmp_path_factory) -> MorphableModel:
     if request.param in WRITERS:
         return WRITERS[request.param](tmp_path_factory.mktemp("model")).load()
     if request.param in REAL:
-        path = REAL[request.param]
-        if not path.exists():
-            pytest.skip(f"{path} is not there (set SAMEFACE_SHARED): this real model is NOT tested")
-        return formats.open_model(path)
+        return formats.open_model(request.getfixturevalue("shared")(REAL[request.param]))
     asset = files("sameface") / "assets" / "face_model.npz"
     if not asset.is_file():
         pytest.skip("src/sameface/assets/face_model.npz is not there: the shipped model is NOT tested")

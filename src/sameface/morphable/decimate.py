@@ -5,6 +5,7 @@ topology by interpolation along edges, never by a closest-point search that can 
 """
 
 import heapq
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -65,11 +66,27 @@ def clip(
     return vstack([weights, *rows]).tocsr(), np.concatenate(kept)  # pyright: ignore[reportReturnType]
 
 
+_Vector = tuple[float, float, float]
+"""of three numbers Python is quicker than arrays, and the same on every processor"""
+
+
+def _less(a: _Vector, b: _Vector) -> _Vector:
+    return a[0] - b[0], a[1] - b[1], a[2] - b[2]
+
+
+def _dot(a: _Vector, b: _Vector) -> float:
+    return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
+
+
+def _cross(a: _Vector, b: _Vector) -> _Vector:
+    return a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]
+
+
 class _Mesh:
     """Faces that can be edited: positions, a face table and the faces around each vertex."""
 
     def __init__(self, points: np.ndarray, faces: np.ndarray):
-        self.points = list(points.astype(np.float64))
+        self.points: list[_Vector] = [(x, y, z) for x, y, z in points.astype(np.float64).tolist()]
         self.faces: dict[int, list[int]] = dict(enumerate(faces.tolist()))
         self.around: list[set[int]] = [set() for _ in points]
         for index, face in self.faces.items():
@@ -82,7 +99,7 @@ class _Mesh:
         )
 
     def length(self, a: int, b: int) -> float:
-        return float(np.linalg.norm(self.points[a] - self.points[b]))
+        return math.dist(self.points[a], self.points[b])
 
     def neighbours(self, v: int) -> set[int]:
         return {w for f in self.around[v] for w in self.faces[f]} - {v}
@@ -95,13 +112,15 @@ class _Mesh:
             for v in face:
                 self.around[v].add(index)
 
-    def shape(self, face: list[int]) -> tuple[np.ndarray, float]:
+    def shape(self, face: list[int]) -> tuple[_Vector, float]:
         """Unit normal and quality of a face."""
         a, b, c = (self.points[v] for v in face)
-        normal = np.cross(b - a, c - a)
-        area = float(np.linalg.norm(normal))
-        edges = ((b - a) ** 2).sum() + ((c - b) ** 2).sum() + ((a - c) ** 2).sum()
-        return normal / max(area, 1e-12), 2 * np.sqrt(3) * area / max(float(edges), 1e-12)
+        ab, bc, ca = _less(b, a), _less(c, b), _less(a, c)
+        x, y, z = _cross(ca, ab)
+        area = math.sqrt(x * x + y * y + z * z)
+        quality = 2 * math.sqrt(3) * area / max(_dot(ab, ab) + _dot(bc, bc) + _dot(ca, ca), 1e-12)
+        area = max(area, 1e-12)
+        return (x / area, y / area, z / area), quality
 
     def array(self) -> np.ndarray:
         return np.array([self.faces[i] for i in sorted(self.faces)], np.int32)
@@ -126,7 +145,8 @@ def split_long_edges(
             continue
         new = len(mesh.points)
         rows.append(0.5 * (row(a) + row(b)))  # pyright: ignore[reportArgumentType]
-        mesh.points.append(0.5 * (mesh.points[a] + mesh.points[b]))
+        (ax, ay, az), (bx, by, bz) = mesh.points[a], mesh.points[b]
+        mesh.points.append((0.5 * (ax + bx), 0.5 * (ay + by), 0.5 * (az + bz)))
         mesh.around.append(set())
         for index in sorted(shared):
             face = mesh.faces[index]
@@ -159,7 +179,7 @@ def collapse_short_edges(
         for gone, kept in ((a, b), (b, a)):
             if not fixed[gone] and (not on_boundary[gone] or on_boundary[kept]):
                 cost = _cost(mesh, gone, kept, quadrics, on_boundary)
-                if np.isfinite(cost):
+                if math.isfinite(cost):
                     heapq.heappush(queue, (cost, gone, kept))
 
     for a, b in mesh.edges():
@@ -171,7 +191,7 @@ def collapse_short_edges(
             continue
         now = _cost(mesh, gone, kept, quadrics, on_boundary)
         if now > cost * 1.0001:  # its surroundings changed: it waits for its new turn
-            if np.isfinite(now):
+            if math.isfinite(now):
                 heapq.heappush(queue, (now, gone, kept))
             continue
         for index in sorted(mesh.around[gone]):
@@ -189,9 +209,9 @@ def _quadrics(mesh: _Mesh) -> np.ndarray:
     out = np.zeros((len(mesh.points), 5, 5))
     for face in mesh.faces.values():
         a, b, c = (mesh.points[v] for v in face)
-        normal = np.cross(b - a, c - a)
-        area = np.linalg.norm(normal) / 2
-        plane = np.append(normal, -normal @ a) / max(2 * area, 1e-12)
+        normal = _cross(_less(b, a), _less(c, a))
+        area = math.hypot(*normal) / 2
+        plane = np.array([*normal, -_dot(normal, a)]) / max(2 * area, 1e-12)
         for v in face:
             out[v, :4, :4] += area * np.outer(plane, plane)
             out[v, 4, 4] += area
@@ -208,11 +228,11 @@ def _cost(mesh: _Mesh, gone: int, kept: int, quadrics: np.ndarray, on_boundary: 
     for index in mesh.around[gone] - shared:
         before = mesh.faces[index]
         normal, quality = mesh.shape([kept if v == gone else v for v in before])
-        if normal @ mesh.shape(before)[0] < SHARPEST_TURN:
+        if _dot(normal, mesh.shape(before)[0]) < SHARPEST_TURN:
             return np.inf
         worst = min(worst, quality)
-    at = np.append(mesh.points[kept], 1.0)
-    distance = at @ quadrics[gone][:4, :4] @ at / quadrics[gone][4, 4]
+    at = np.array([*mesh.points[kept], 1.0])
+    distance = float((at[:, None] * quadrics[gone][:4, :4] * at).sum() / quadrics[gone][4, 4])
     return (mesh.length(gone, kept) ** 2 + STIFFNESS * max(distance, 0.0)) / max(worst, 0.02)
 
 
@@ -245,5 +265,5 @@ def flip_to_delaunay(
 def _flip_helps(mesh: _Mesh, a: int, b: int, c: int, d: int) -> bool:
     (n1, q1), (n2, q2) = mesh.shape([a, b, c]), mesh.shape([b, a, d])
     (n3, q3), (n4, q4) = mesh.shape([c, a, d]), mesh.shape([d, b, c])
-    flat = n1 @ n2 > 0.94 and min(n3 @ n1, n3 @ n2, n4 @ n1, n4 @ n2) > 0.94
-    return bool(flat and min(q3, q4) > min(q1, q2) + 1e-9)
+    flat = _dot(n1, n2) > 0.94 and min(_dot(n3, n1), _dot(n3, n2), _dot(n4, n1), _dot(n4, n2)) > 0.94
+    return flat and min(q3, q4) > min(q1, q2) + 1e-9
