@@ -46,7 +46,7 @@ def test_several_photos_give_one_identity_close_to_the_truth():
 
 
 def test_what_the_networks_say_of_the_identity_is_weighed_against_the_points():
-    """With the truth said, the answer is nearer than with nothing; when somebody else is, points are still listened to."""
+    """With the truth said, the answer is nearer than without; with another one said, points still count."""
     told = [replace(one, identity=ANNA) for one in views_of(ANNA)]
     nothing, said = off(join(views_of(ANNA)), ANNA), off(join(told), ANNA)
     assert said < 0.8 * nothing
