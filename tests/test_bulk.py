@@ -394,12 +394,23 @@ def folder(root: Path, *names: str) -> Path:
     return root
 
 
+def test_one_source_needs_no_list(tmp_path):
+    folder(tmp_path, "anna/1.jpg", "list.csv").joinpath("list.csv").write_text("path\nanna/1.jpg\n")
+    for one in (tmp_path, tmp_path / "list.csv"):
+        assert list(people_list.people(str(one))[1]) == list(people_list.people([one])[1]) != []
+
+
 @pytest.mark.parametrize(
     ("make", "error", "message"),
     [
         (lambda t: [], ValueError, "give a folder of photos"),
         (lambda t: [folder(t, "a.jpg") / "a.jpg"], ValueError, r"folders, or one list .* was given a.jpg; for single"),
-        (lambda t: [t / "nowhere"], BadData, "there is no file or folder .*nowhere"),
+        (lambda t: [t / "nowhere"], BadData, "there is no file or folder .*nowhere; its folder exists"),
+        (
+            lambda t: ["https://x.org/l.csv"],
+            BadData,
+            "there is no file or folder https://x.org/l.csv: it is an address",
+        ),
         (lambda t: [folder(t, "a.csv") / "a.csv", t], ValueError, "a.csv among others"),
         (lambda t: [folder(t, "a/1.jpg"), t / "a"], ValueError, "a is in .*count twice"),
         (lambda t: [folder(t, "a/1.jpg", "z.JPG", "b.jpg")], ValueError, r"holds photos \(b.jpg\) outside .* --each"),
@@ -470,7 +481,7 @@ def test_the_command_says_what_became_of_the_photos(people, tmp_path, capsys):
     assert code.value.code == 3
     assert "5 of 8 photos, 2 of 3 persons" in said
     assert "not used, BadPhoto: 2" in said
-    assert "agree within" in said
+    assert "photos differ from their person's face by" in said
 
 
 def test_without_ray_the_extra_is_named(people, tmp_path, capsys, monkeypatch):

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from sameface.core.errors import BadOutput
+from sameface.core.files import write_file
 from sameface.core.geometry import vertex_normals
-from sameface.mesh.write import write_file, write_glb, write_obj, write_ply
+from sameface.mesh.write import write_glb, write_obj, write_ply
 
 Mesh = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from sameface.core.errors import BadData, BadPhoto
-from sameface.core.files import names_in, walk
+from sameface.core.files import hint, names_in, walk
 from sameface.photo import image
 
 __all__ = ["people", "write"]
@@ -23,7 +23,9 @@ AT_ONCE = 65536
 """rows of a list that are Python objects at a time"""
 
 
-def people(sources: Sequence[str | Path], *, each: bool = False) -> tuple[Path, Iterator[tuple[str, list[str]]]]:
+def people(
+    sources: str | Path | Sequence[str | Path], *, each: bool = False
+) -> tuple[Path, Iterator[tuple[str, list[str]]]]:
     """(root, everybody as (person, photos)): paths relative to the root, or in full.
 
     A folder: every sub-folder is a person, named like it, and its photos are those directly in it. With `each`: every
@@ -35,13 +37,15 @@ def people(sources: Sequence[str | Path], *, each: bool = False) -> tuple[Path, 
 
     Raises ValueError for sources that cannot be meant, BadData for those that cannot be read.
     """
+    sources = [sources] if isinstance(sources, str | os.PathLike) else sources
     given = [Path(os.path.abspath(Path(source).expanduser())) for source in sources]
+    for source, path in zip(sources, given, strict=True):
+        if not path.exists():
+            raise BadData(f"there is no file or folder {source}{hint(os.fspath(source))}")
     lists = [path for path in given if not path.is_dir()]
     if not given:
         raise ValueError("give a folder of photos, or a list: sameface bulk PEOPLE --out FACES")
     for path in lists:
-        if not path.exists():
-            raise BadData(f"there is no file or folder {path}; check the spelling")
         if path.suffix.lower() not in LIST_SUFFIXES or len(given) > 1:
             raise ValueError(
                 f"bulk takes folders, or one list ({', '.join(LIST_SUFFIXES)}), but was given {path.name}"

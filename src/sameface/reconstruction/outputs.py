@@ -12,8 +12,9 @@ import numpy as np
 from jaxtyping import UInt8
 
 from sameface.core.errors import BadOutput
+from sameface.core.files import write_file
 from sameface.core.geometry import vertex_normals
-from sameface.mesh.write import Animation, write_file, write_glb, write_obj, write_ply
+from sameface.mesh.write import Animation, write_glb, write_obj, write_ply
 from sameface.reconstruction.report import write_report
 from sameface.reconstruction.result import Reconstruction
 

@@ -28,8 +28,7 @@ from jaxtyping import Int
 
 from sameface.core import plugins, processes
 from sameface.core.errors import BadData, BadOutput, SameFaceError
-from sameface.core.files import sha256
-from sameface.mesh.write import write_file
+from sameface.core.files import sha256, write_file
 from sameface.morphable import default
 from sameface.photo import detect
 from sameface.photo.observe import points_of
