@@ -1,6 +1,6 @@
 """A photo → the faces in it: detector, upright crop, network, and the crop once more around what the network saw.
 
-A second network may say the identity; it sees the face as SphereFace aligns it.
+Other networks may say the identity, of the face as SphereFace aligns it, and look at each eye again.
 """
 
 from dataclasses import replace
@@ -11,11 +11,12 @@ from jaxtyping import Float, UInt8
 
 from sameface.core.camera import WeakPerspective
 from sameface.core.errors import AssetMissing, NoFaceFound
-from sameface.core.geometry import apply_affine
+from sameface.core.geometry import apply_affine, inverse_affine
 from sameface.morphable import default
 from sameface.morphable.points import Points, points68
 from sameface.photo import MIN_SCORE, image
 from sameface.photo.detect import Faces, detect
+from sameface.photo.eyes import look_again
 from sameface.photo.face import Observation, Photo
 from sameface.photo.predictor import (
     FIVE,
@@ -40,9 +41,15 @@ AT_ONCE = 16
 
 
 def observe(
-    photo: Photo, predictor: Predictor, *, identity: Predictor | None = None, min_score: float = MIN_SCORE
+    photo: Photo,
+    predictor: Predictor,
+    *,
+    identity: Predictor | None = None,
+    eyes: Predictor | None = None,
+    min_score: float = MIN_SCORE,
 ) -> list[Observation]:
-    """Every face of a photo, the largest first. The identity is what the network `identity` says, else `predictor`.
+    """Every face of a photo, the largest first. The identity is what the network `identity` says, and the eyes' points and
+    blinks are what `eyes` says, else what `predictor` does.
 
     Raises NoFaceFound, naming the photo, its size and the best candidate, when there is none.
     """
@@ -58,10 +65,12 @@ def observe(
     seen = _in_photo(said, first, predictor)
     again = np.stack([affine_from_landmarks(points, points[five], predictor.size) for points in seen])
     said = _said(photo.pixels, again, predictor)
-    seen = _in_photo(said, again, predictor)
     if identity is not None:
         aligned = np.stack([affine_for_sphereface(five, identity.size) for five in _five(said, again, predictor)])
         said["identity"] = _said(photo.pixels, aligned, identity)["identity"]
+    if eyes is not None:
+        said = look_again(photo.pixels, again, said, predictor, eyes)
+    seen = _in_photo(said, again, predictor)
     return [
         _observation(photo, chosen, k, {name: values[k] for name, values in said.items()}, again[k], seen[k], predictor)
         for k in range(len(again))
@@ -116,7 +125,7 @@ def _said(pixels: UInt8[np.ndarray, "H W 3"], affines: np.ndarray, predictor: Pr
 def _in_photo(said: dict[str, np.ndarray], affines: np.ndarray, predictor: Predictor) -> np.ndarray:
     """(N, L, 2) the network's points in photo px."""
     points = (said["landmarks"].astype(np.float64) + 0.5) * predictor.size
-    return np.stack([apply_affine(_inverse(a), p) for a, p in zip(affines, points, strict=True)])
+    return np.stack([apply_affine(inverse_affine(a), p) for a, p in zip(affines, points, strict=True)])
 
 
 def _five(said: dict[str, np.ndarray], affines: np.ndarray, predictor: Predictor) -> Float[np.ndarray, "N 5 2"]:
@@ -125,11 +134,6 @@ def _five(said: dict[str, np.ndarray], affines: np.ndarray, predictor: Predictor
     turned = shapes @ said["rotation"].astype(np.float64).swapaxes(1, 2)
     flat = said["scale"][:, None, None] * turned[..., :2] + said["translation"][:, None]
     return np.stack([five_of_68(one) for one in _in_photo({"landmarks": flat}, affines, predictor)])
-
-
-def _inverse(affine: Float[np.ndarray, "2 3"]) -> Float[np.ndarray, "2 3"]:
-    linear = np.linalg.inv(affine[:, :2])
-    return np.concatenate([linear, -linear @ affine[:, 2:]], axis=1)
 
 
 def _observation(
@@ -142,7 +146,7 @@ def _observation(
     predictor: Predictor,
 ) -> Observation:
     """The k-th face, from its own row of what the network said."""
-    back = _inverse(affine)
+    back = inverse_affine(affine)
     zoom = float(np.sqrt(abs(np.linalg.det(back[:, :2]))))
     size = predictor.size
     camera = WeakPerspective(
