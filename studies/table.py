@@ -15,7 +15,7 @@ from sameface.core.files import sha256
 from sameface.photo import detect
 from sameface.photo.face import Photo
 from sameface.photo.observe import observe
-from sameface.photo.predictor import load
+from sameface.photo.predictor import load, second
 from sameface.reconstruction.cameras import in_perspective
 from sameface.reconstruction.fit import Measured
 from sameface.training.datasets import facetable
@@ -58,7 +58,7 @@ class Observed:
 
 def observed(split: str, *, persons_only: bool = False, every: int = 1) -> Observed:
     """Every row of a split whose face was found; of several faces the one nearest to the labels."""
-    files = (load("default").path, detect.NETWORK, load("identity").path)
+    files = (load("default").path, detect.NETWORK, *(one.path for one in second()))
     stamp = sha256(*files)[:12]
     file = CACHE / f"{split}{'-persons' if persons_only else ''}-{every}-{stamp}.npz"
     if not file.exists():
@@ -81,7 +81,7 @@ def _look(split: str, persons_only: bool, every: int) -> dict[str, np.ndarray]:
             continue
         label = data.landmarks(i)
         try:
-            faces = observe(Photo(data.image(i), data.names[i]), network, identity=load("identity"))
+            faces = observe(Photo(data.image(i), data.names[i]), network, second=second())
         except NoFaceFound:
             missed += 1
             continue

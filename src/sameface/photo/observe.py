@@ -1,6 +1,6 @@
 """A photo → the faces in it: detector, upright crop, network, and the crop once more around what the network saw.
 
-Other networks may say the identity, of the face as SphereFace aligns it, and look at each eye again.
+Other networks may look again: who it is, of the face as SphereFace aligns it, and what each eye does.
 """
 
 from dataclasses import replace
@@ -21,13 +21,14 @@ from sameface.photo.face import Observation, Photo
 from sameface.photo.predictor import (
     FIVE,
     Predictor,
+    Second,
     affine_for_sphereface,
     affine_from_five_points,
     affine_from_landmarks,
     five_of_68,
 )
 
-__all__ = ["observe", "picture_around", "points_of"]
+__all__ = ["expected", "firmness", "observe", "picture_around", "points_of"]
 
 SMALLEST_FACE = 20.0
 """px; smaller faces carry too little to measure"""
@@ -35,6 +36,8 @@ LAPLACE_TO_SIGMA = np.sqrt(3.0)
 """per axis σ of a 2D isotropic Laplace error with scale b: E r² = 6 b²"""
 QUALITY_HALVES_AT = 0.02
 """expected landmark error (crop sides) at which a photo's quality is one half"""
+USUAL_ERROR, FIRMEST = 0.12, 20.0
+"""error of an expected expression that is held once; one of half that error is held four times, at most so many times"""
 PICTURE_CONTEXT, PICTURE_SIDE = 1.7, 900
 AT_ONCE = 16
 """faces that go through the network at a time, so that a crowd does not fill the memory"""
@@ -44,12 +47,11 @@ def observe(
     photo: Photo,
     predictor: Predictor,
     *,
-    identity: Predictor | None = None,
-    eyes: Predictor | None = None,
+    second: Second | None = None,
     min_score: float = MIN_SCORE,
 ) -> list[Observation]:
-    """Every face of a photo, the largest first. The identity is what the network `identity` says, and the eyes' points and
-    blinks are what `eyes` says, else what `predictor` does.
+    """Every face of a photo, the largest first. The networks of `second` say the identity, and what the eyes do; without
+    them `predictor` does.
 
     Raises NoFaceFound, naming the photo, its size and the best candidate, when there is none.
     """
@@ -65,16 +67,35 @@ def observe(
     seen = _in_photo(said, first, predictor)
     again = np.stack([affine_from_landmarks(points, points[five], predictor.size) for points in seen])
     said = _said(photo.pixels, again, predictor)
-    if identity is not None:
-        aligned = np.stack([affine_for_sphereface(five, identity.size) for five in _five(said, again, predictor)])
-        said["identity"] = _said(photo.pixels, aligned, identity)["identity"]
-    if eyes is not None:
-        said = look_again(photo.pixels, again, said, predictor, eyes)
+    if second is not None:
+        aligned = [affine_for_sphereface(five, second.identity.size) for five in _five(said, again, predictor)]
+        said["identity"] = _said(photo.pixels, np.stack(aligned), second.identity)["identity"]
+        said = look_again(photo.pixels, again, said, predictor, second.eyes)
     seen = _in_photo(said, again, predictor)
     return [
         _observation(photo, chosen, k, {name: values[k] for name, values in said.items()}, again[k], seen[k], predictor)
         for k in range(len(again))
     ]
+
+
+def expected(
+    said: Float[np.ndarray, "*n E"], zero: Float[np.ndarray, " E"] | float = 0.0
+) -> Float[np.ndarray, "*n E"]:
+    """Expressions to expect where a network said these, of which `zero` is what it says of faces that have none.
+
+    >>> expected(np.array([0.1, 0.6, 1.0]), 0.2).tolist()
+    [0.0, 0.5, 1.0]
+    """
+    return np.clip((said - zero) / (1 - zero), 0, 1)
+
+
+def firmness(error: Float[np.ndarray, " E"]) -> Float[np.ndarray, " E"]:
+    """How firmly the fit holds expressions that are expected with such an error (root mean square): by its square.
+
+    >>> firmness(np.array([0.24, 0.12, 0.06, 0.0])).tolist()
+    [0.25, 1.0, 4.0, 20.0]
+    """
+    return np.minimum((USUAL_ERROR / np.maximum(error, 1e-6)) ** 2, FIRMEST)
 
 
 @lru_cache(maxsize=4)
@@ -148,7 +169,7 @@ def _observation(
     """The k-th face, from its own row of what the network said."""
     back = inverse_affine(affine)
     zoom = float(np.sqrt(abs(np.linalg.det(back[:, :2]))))
-    size = predictor.size
+    size, about = predictor.size, predictor.description
     camera = WeakPerspective(
         rotation=said["rotation"].astype(np.float64),
         translation=(said["translation"].astype(np.float64) + 0.5) * size,
@@ -166,7 +187,8 @@ def _observation(
         landmarks=landmarks,
         sigma=LAPLACE_TO_SIGMA * error * size * zoom,
         identity=said["identity"].astype(np.float64),
-        expression=said["expression"].astype(np.float64),
+        expression=expected(said["expression"].astype(np.float64), np.array(about.get("expression_zero", 0.0))),
+        firmness=firmness(np.array(about.get("expression_error", np.full(len(said["expression"]), USUAL_ERROR)))),
         camera=camera,
         quality=float(1 / (1 + (np.median(error) / QUALITY_HALVES_AT) ** 2)),
         picture=picture,

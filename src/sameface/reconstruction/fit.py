@@ -358,6 +358,8 @@ def _check(points: Points, measured: Measured) -> None:
     for name in ("landmarks", "sigma", "identity", "expression"):
         if not np.isfinite(getattr(measured, name)).all():
             raise ValueError(f"the measured {name} of {n} photos contain values that are not finite")
+    if measured.firmness is not None and not (np.isfinite(measured.firmness) & (measured.firmness >= 0)).all():
+        raise ValueError("the firmness of an expected expression is a number of at least 0")
     if not (measured.sigma > 0).all():
         raise ValueError("every landmark needs a positive expected error sigma (px)")
     distance = measured.distance
