@@ -18,7 +18,7 @@ from sameface.photo.face import Photo
 from sameface.photo.image import crop as crop_of
 from sameface.photo.image import read
 from sameface.photo.observe import observe
-from sameface.photo.predictor import SPHEREFACE_FIVE, five_of_68, load
+from sameface.photo.predictor import SPHEREFACE_FIVE, five_of_68, load, second
 from sameface.reconstruction.reconstruct import join
 
 
@@ -62,9 +62,7 @@ def load_points():
 def test_another_network_may_say_the_identity(anna):
     """It sees the face as SphereFace aligns it; here that is cut out by hand, from the points of a whole fit."""
     network = load("identity")
-    one = seen(astronaut(), identity=network)[0]
-    np.testing.assert_array_equal(one.landmarks, anna.landmarks)
-    np.testing.assert_array_equal(one.expression, anna.expression)
+    one = seen(astronaut(), second=second())[0]
     five = five_of_68(join([anna]).views[0].landmarks)
     crop = crop_of(astronaut(), similarity_2d(five, SPHEREFACE_FIVE), (112, 112))
     by_hand = network(crop[None])["identity"][0]

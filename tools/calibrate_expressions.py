@@ -37,7 +37,8 @@ def main(labels: Path) -> None:
     size, five = network.size, [list(network.description["point_ids"]).index(k) for k in FIVE]
     shown = np.stack([np.asarray(w, np.float32) for w in data.labels["weight"]])
     shapes = np.stack([np.asarray(b, np.float64) for b in data.labels["blendshapes"]])
-    usable = np.flatnonzero((data.source == "faces") & np.isfinite(shapes).all(1) & ((shown > 0.5).mean(1) > LEAST_SEEN))
+    frontal = (shown > 0.5).mean(1) > LEAST_SEEN
+    usable = np.flatnonzero((data.source == "faces") & np.isfinite(shapes).all(1) & frontal)
     said = []
     chosen = np.random.default_rng(0).permutation(usable)[:ROWS]
     index = {int(k): j for j, k in enumerate(data.order)}

@@ -50,8 +50,8 @@ SHUT, OPEN = 0.06, 0.22
 BINS = (0, 5, 15, 25, 35, 45, 55, 65)
 PER_BIN, ROUNDS, RIDGE = 250, 7, 0.05
 EXPRESSION = 2000.0
-"""how firmly expressions are held to the teacher's; at the fit's own 20 a quarter of everybody's longer chin was said by
-the jaw, and neutral faces sneered"""
+"""how firmly expressions are held to the teacher's; at the fit's own 20 a quarter of everybody's longer chin was said
+by the jaw, and neutral faces sneered"""
 LARGEST_GAP = 0.05
 """of the face's size: where the two MediaPipe networks differ by more, neither is believed"""
 AFLW_SIDE = 120

@@ -2,8 +2,8 @@
 
 A crop of 96 px shows an eye 13 px wide: too small to say whether it is shut. Here a small network (recipe:
 `training/methods/eyes.py`) is shown each eye alone, a square around the corners that the first network's points name,
-the left one mirrored; it says where lids and iris are and how far the eye is shut. Only eyes are looked at whose side of
-the head is turned to the viewer.
+the left one mirrored; it says where lids and iris are and how far the eye is shut. Only eyes are looked at whose side
+of the head is turned to the viewer.
 """
 
 import numpy as np
@@ -35,8 +35,8 @@ SEEN = 0.25
 def eye_affine(
     face: Float[np.ndarray, "2 3"], size: int, corners: Float[np.ndarray, "2 2"], *, left: bool, side: int
 ) -> Float[np.ndarray, "2 3"]:
-    """Photo px → px of an eye's square of `side` px, from the face's crop (`face`, to `size` px) and the eye's outer and
-    inner corner (photo px). The subject's left eye is mirrored."""
+    """Photo px → px of an eye's square of `side` px, from the face's crop (`face`, to `size` px) and the eye's outer
+    and inner corner (photo px). The subject's left eye is mirrored."""
     linear = side / (SIDE * size) * face[:, :2]
     linear = np.array([[-1.0, 0], [0, 1]]) @ linear if left else linear
     return np.column_stack([linear, side / 2 - linear @ corners.mean(0)])

@@ -37,7 +37,7 @@ LAPLACE_TO_SIGMA = np.sqrt(3.0)
 QUALITY_HALVES_AT = 0.02
 """expected landmark error (crop sides) at which a photo's quality is one half"""
 USUAL_ERROR, FIRMEST = 0.12, 20.0
-"""error of an expected expression that is held once; one of half that error is held four times, at most so many times"""
+"""error of an expected expression that is held once (one of half that error four times), and the most it may be held"""
 PICTURE_CONTEXT, PICTURE_SIDE = 1.7, 900
 AT_ONCE = 16
 """faces that go through the network at a time, so that a crowd does not fill the memory"""
@@ -50,8 +50,8 @@ def observe(
     second: Second | None = None,
     min_score: float = MIN_SCORE,
 ) -> list[Observation]:
-    """Every face of a photo, the largest first. The networks of `second` say the identity, and what the eyes do; without
-    them `predictor` does.
+    """Every face of a photo, the largest first. The networks of `second` say the identity, and what the eyes do;
+    without them `predictor` does.
 
     Raises NoFaceFound, naming the photo, its size and the best candidate, when there is none.
     """
@@ -67,9 +67,10 @@ def observe(
     seen = _in_photo(said, first, predictor)
     again = np.stack([affine_from_landmarks(points, points[five], predictor.size) for points in seen])
     said = _said(photo.pixels, again, predictor)
-    if second is not None:
+    if second is not None and second.identity is not None:
         aligned = [affine_for_sphereface(five, second.identity.size) for five in _five(said, again, predictor)]
         said["identity"] = _said(photo.pixels, np.stack(aligned), second.identity)["identity"]
+    if second is not None:
         said = look_again(photo.pixels, again, said, predictor, second.eyes)
     seen = _in_photo(said, again, predictor)
     return [
@@ -78,12 +79,10 @@ def observe(
     ]
 
 
-def expected(
-    said: Float[np.ndarray, "*n E"], zero: Float[np.ndarray, " E"] | float = 0.0
-) -> Float[np.ndarray, "*n E"]:
+def expected(said: Float[np.ndarray, "*n E"], zero: Float[np.ndarray, " E"]) -> Float[np.ndarray, "*n E"]:
     """Expressions to expect where a network said these, of which `zero` is what it says of faces that have none.
 
-    >>> expected(np.array([0.1, 0.6, 1.0]), 0.2).tolist()
+    >>> expected(np.array([0.1, 0.6, 1.0]), np.full(3, 0.2)).tolist()
     [0.0, 0.5, 1.0]
     """
     return np.clip((said - zero) / (1 - zero), 0, 1)
@@ -176,7 +175,7 @@ def _observation(
         scale=np.float64(said["scale"]) * size,
         size=(size, size),
     ).warped(back, photo.size)
-    error = said["landmark_error"].astype(np.float64)
+    error, shapes = said["landmark_error"].astype(np.float64), said["expression"].astype(np.float64)
     picture, to_picture = picture_around(photo.pixels, landmarks)
     return Observation(
         photo=photo.name,
@@ -187,8 +186,8 @@ def _observation(
         landmarks=landmarks,
         sigma=LAPLACE_TO_SIGMA * error * size * zoom,
         identity=said["identity"].astype(np.float64),
-        expression=expected(said["expression"].astype(np.float64), np.array(about.get("expression_zero", 0.0))),
-        firmness=firmness(np.array(about.get("expression_error", np.full(len(said["expression"]), USUAL_ERROR)))),
+        expression=expected(shapes, np.array(about.get("expression_zero", np.zeros(len(shapes))))),
+        firmness=firmness(np.array(about.get("expression_error", np.full(len(shapes), USUAL_ERROR)))),
         camera=camera,
         quality=float(1 / (1 + (np.median(error) / QUALITY_HALVES_AT) ** 2)),
         picture=picture,

@@ -17,7 +17,7 @@ from sameface.core.geometry import similarity_2d
 
 __all__ = [
     "SPHEREFACE_FIVE", "Predictor", "Second", "affine_for_sphereface", "affine_from_five_points",
-    "affine_from_landmarks", "five_of_68", "load", "networks_name", "networks_sha256", "second",
+    "affine_from_landmarks", "five_of_68", "load", "networks", "networks_name", "networks_sha256", "second",
 ]  # fmt: skip
 
 ASSETS = Path(__file__).parent.parent / "assets"
@@ -175,22 +175,27 @@ def load(name: str = "default") -> Predictor:
 class Second(NamedTuple):
     """Networks that look again at a face whose points are known."""
 
-    identity: Predictor
-    """says who it is, of the face as SphereFace aligns it"""
+    identity: Predictor | None
+    """says who it is, of the face as SphereFace aligns it; None where nobody asks"""
     eyes: Predictor
     """looks at each eye alone"""
 
 
 def second() -> Second:
     """The packaged ones."""
-    return Second(*(load(name) for name in Second._fields))
+    return Second(load("identity"), load("eyes"))
+
+
+def networks(predictor: str = "default") -> list[Predictor]:
+    """Those that measure a photo: the one for points, and those that look again."""
+    return [load(name) for name in (predictor, *Second._fields)]
 
 
 def networks_name(predictor: str = "default") -> str:
-    """What a reconstruction was made by: name@version of the network for points, and of those that look again."""
-    return " ".join(network.name for network in (load(predictor), *second()))
+    """What a reconstruction was made by: name@version of each network."""
+    return " ".join(network.name for network in networks(predictor))
 
 
 def networks_sha256(predictor: str = "default") -> str:
     """One digest of them all."""
-    return hashlib.sha256("".join(one.sha256 for one in (load(predictor), *second())).encode()).hexdigest()
+    return hashlib.sha256("".join(network.sha256 for network in networks(predictor)).encode()).hexdigest()

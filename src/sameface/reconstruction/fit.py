@@ -11,7 +11,7 @@ the same mistakes in every photo of a person: r is how far the N photos repeat e
 photo give the shape of one; with r = 0 they count as N independent witnesses and overrule the prior. With k = 0 the
 prior is the average face.
 ρ is Huber's function, q_il the measured points and σ_il their expected errors (px), β̄_i what is expected of the
-expression and h_i how firmly. An expectation below 0 is a threshold: such an expression needs points that insist on it.
+expression and h_i how firmly.
 z_i is the distance of the face, an unknown of every photo whose focal length is unknown, and z̄_i what is expected of
 it. Only how much larger near parts look tells it, and a face that is deeper and farther looks nearly the same: where
 points lie a little differently from the model's, the data alone put frontal faces too far away (results/distance.json).

@@ -122,9 +122,7 @@ def look(
             seen_names.add(photo.name)
             if focal is not None:
                 photo = replace(photo, focal=focal_in_px(focal, photo.size), focal_from="given", notes=())
-            every = (observe_turned if turned else observe)(
-                photo, network, second=second(), min_score=min_score
-            )
+            every = (observe_turned if turned else observe)(photo, network, second=second(), min_score=min_score)
             faces.append(tuple(every))
         except SameFaceError as error:
             problems.append((name, type(error).__name__, str(error)))

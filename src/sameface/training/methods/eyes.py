@@ -1,8 +1,8 @@
 """eyes: the recipe of the network that looks at each eye alone (`photo/eyes.py`). Ours, 2026; not a paper.
 
 What it does: a small residual network looks at the square around one eye, the left one mirrored, and says how far it is
-shut and where its corners, lids and iris are, each with its expected error. The first layers see the square with its own
-mean and contrast taken away, so that a dark photo looks like a bright one.
+shut and where its corners, lids and iris are, each with its expected error. The first layers see the square with its
+own mean and contrast taken away, so that a dark photo looks like a bright one.
 
 Symbols: p how far the eye is shut (0 open, 1 shut), q points, b expected error of a point. Lengths in units of the
 square's side: it is [−½, ½]², y down.
@@ -30,7 +30,7 @@ from sameface.photo.eyes import BLINKS, EYES, eye_affine
 from sameface.photo.image import crop
 from sameface.photo.predictor import FIVE, affine_from_landmarks
 from sameface.training.dense_points import POINT_IDS
-from sameface.training.nets import one_cycle, residual
+from sameface.training.nets import one_cycle, parameter_groups, residual
 
 FACE = 96
 """px of the crop of the whole face that the square is a part of; any would do"""
@@ -115,10 +115,7 @@ class Method(nn.Module):
 
     def optimizer(self) -> torch.optim.Optimizer:
         """AdamW, no decay on biases and norms."""
-        groups = [
-            {"params": [p for p in self.parameters() if p.ndim > 1], "weight_decay": self.config.weight_decay},
-            {"params": [p for p in self.parameters() if p.ndim <= 1], "weight_decay": 0.0},
-        ]
+        groups = parameter_groups(self, self.config.weight_decay)
         return torch.optim.AdamW(groups, lr=self.config.lr, betas=(0.9, 0.98))
 
     def schedule(self, progress: float) -> float:
@@ -126,8 +123,8 @@ class Method(nn.Module):
         return one_cycle(progress)
 
     def sample(self, data: Any, index: int, rng: np.random.Generator, train: bool) -> dict[str, np.ndarray]:
-        """One eye of a row: `images` (size, size, 3) uint8, `points` (P, 2), `weight` (P,), `blink` (). In training a row
-        that says nothing of the eye is replaced by another."""
+        """One eye of a row: `images` (size, size, 3) uint8, `points` (P, 2), `weight` (P,), `blink` (). In training a
+        row that says nothing of the eye is replaced by another."""
         item, k = data[index], int(rng.integers(2)) if train else index % 2
         while train and not np.isfinite(self.blink(item, k)):
             item, k = data[int(rng.integers(len(data)))], int(rng.integers(2))
