@@ -99,7 +99,9 @@ def said(rotation: np.ndarray) -> dict[str, np.ndarray]:
 
 def eyes_stub() -> Stub:
     points = np.random.default_rng(1).uniform(-0.4, 0.4, (len(EYES[0]), 2)).astype(np.float32)
-    return Stub(48, {"points": points, "error": np.full(len(points), 0.1, np.float32), "blink": np.float32(0.75)})
+    return Stub(
+        48, {"points": points, "error": np.full(len(points), 0.1, np.float32), "blink": np.array(0.75, np.float32)}
+    )
 
 
 def test_what_is_seen_of_the_eyes_stands_where_it_belongs():
