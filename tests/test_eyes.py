@@ -54,7 +54,7 @@ def test_the_left_eye_of_a_photo_is_the_right_eye_of_its_mirror_image(seed):
     face, corners, mirror = np.column_stack([linear, rng.normal(0, 50, 2)]), rng.uniform(0, 300, (2, 2)), flat(300)
     there = after(flat(96), after(face, mirror))
     left = eye_affine(face, 96, corners, left=True, side=48)
-    right = eye_affine(there, 96, apply_affine(mirror, corners), left=False, side=48)
+    right = eye_affine(there, 96, apply_affine(flat(96), corners), left=False, side=48)
     np.testing.assert_allclose(left, after(right, mirror), atol=1e-9)
 
 

@@ -11,7 +11,7 @@ from PIL import Image
 
 from faces import GRACE, astronaut, encoded, scenery, two_people
 from sameface.core.errors import NoFaceFound
-from sameface.core.geometry import apply_affine, euler_from_rotation, similarity_2d
+from sameface.core.geometry import apply_affine, euler_from_rotation, inverse_affine, similarity_2d
 from sameface.photo import observe as module
 from sameface.photo.detect import Faces, detect
 from sameface.photo.face import Photo
@@ -214,7 +214,7 @@ def test_the_picture_lies_where_to_picture_says_to_half_a_pixel(low, high):
     rows, columns = picture.shape[:2]
     assert max(rows, columns) <= module.PICTURE_SIDE
     v, u = np.mgrid[0:rows, 0:columns] + 0.5
-    back = apply_affine(module._inverse(affine), np.stack([u, v], -1).reshape(-1, 2)).reshape(rows, columns, 2)
+    back = apply_affine(inverse_affine(affine), np.stack([u, v], -1).reshape(-1, 2)).reshape(rows, columns, 2)
     shown = picture[..., :2] / 255 * [width, height]
     error = (shown - back) * affine[0, 0]
     step = affine[0, 0] * np.array([width, height]) / 255  # a level of grey is so many picture px

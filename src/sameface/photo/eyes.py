@@ -9,7 +9,6 @@ of the head is turned to the viewer.
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
-from sameface.core.geometry import apply_affine, inverse_affine
 from sameface.morphable import default
 from sameface.photo import image
 from sameface.photo.predictor import Predictor
@@ -36,10 +35,11 @@ def eye_affine(
     face: Float[np.ndarray, "2 3"], size: int, corners: Float[np.ndarray, "2 2"], *, left: bool, side: int
 ) -> Float[np.ndarray, "2 3"]:
     """Photo px → px of an eye's square of `side` px, from the face's crop (`face`, to `size` px) and the eye's outer
-    and inner corner (photo px). The subject's left eye is mirrored."""
-    linear = side / (SIDE * size) * face[:, :2]
-    linear = np.array([[-1.0, 0], [0, 1]]) @ linear if left else linear
-    return np.column_stack([linear, side / 2 - linear @ corners.mean(0)])
+    and inner corner (px of that crop). The subject's left eye is mirrored."""
+    zoom = side / (SIDE * size) * np.array([[-1.0] if left else [1.0], [1.0]])
+    affine = zoom * face
+    affine[:, 2] += side / 2 - zoom[:, 0] * corners.mean(0)
+    return affine
 
 
 def look_again(
@@ -51,24 +51,23 @@ def look_again(
 ) -> dict[str, np.ndarray]:
     """What `predictor` said of N faces (crops by the affines `faces`), its eyes replaced by what `eyes` says of them:
     `landmarks`, `landmark_error` and `expression`."""
-    ids, names = list(predictor.description["point_ids"]), list(default().expression_names)
-    size, out = predictor.size, {name: values.copy() for name, values in said.items()}
+    ids, names = list(predictor.description["point_ids"]), default().expression_names
+    where, blinks = [[ids.index(i) for i in eye] for eye in EYES], [names.index(name) for name in BLINKS]
+    out = said | {name: said[name].copy() for name in ("landmarks", "landmark_error", "expression")}
     every = [(n, k) for k in (0, 1) for n in np.flatnonzero(facing(said["rotation"])[:, k])]
     if not every:
         return out
-    affines = []
-    for n, k in every:
-        corners = (said["landmarks"][n, [ids.index(i) for i in EYES[k][:2]]] + 0.5) * size
-        corners = apply_affine(inverse_affine(faces[n]), corners.astype(np.float64))
-        affines.append(eye_affine(faces[n], size, corners, left=k == 1, side=eyes.size))
-    crops = [image.crop(pixels, affine, (eyes.size, eyes.size), edge=True) for affine in affines]
-    seen = eyes(np.stack(crops))
+    corners = [said["landmarks"][n, where[k][:2]].astype(np.float64) for n, k in every]
+    size, square = predictor.size, (eyes.size, eyes.size)
+    affines = [
+        eye_affine(faces[n], size, (ends + 0.5) * size, left=k == 1, side=eyes.size)
+        for (n, k), ends in zip(every, corners, strict=True)
+    ]
+    seen = eyes(np.stack([image.crop(pixels, affine, square, edge=True) for affine in affines]))
     for j, (n, k) in enumerate(every):
-        where = [ids.index(i) for i in EYES[k]]
-        photo = apply_affine(inverse_affine(affines[j]), (seen["points"][j].astype(np.float64) + 0.5) * eyes.size)
-        out["landmarks"][n, where] = apply_affine(faces[n], photo) / size - 0.5
-        out["landmark_error"][n, where] = seen["error"][j] * SIDE
-        out["expression"][n, names.index(BLINKS[k])] = seen["blink"][j]
+        out["landmarks"][n, where[k]] = corners[j].mean(0) + SIDE * seen["points"][j] * ([-1, 1] if k else [1, 1])
+        out["landmark_error"][n, where[k]] = SIDE * seen["error"][j]
+        out["expression"][n, blinks[k]] = seen["blink"][j]
     return out
 
 

@@ -28,7 +28,7 @@ from sameface.photo.predictor import (
     five_of_68,
 )
 
-__all__ = ["expected", "firmness", "observe", "picture_around", "points_of"]
+__all__ = ["expectation", "expected", "firmness", "observe", "picture_around", "points_of"]
 
 SMALLEST_FACE = 20.0
 """px; smaller faces carry too little to measure"""
@@ -95,6 +95,17 @@ def firmness(error: Float[np.ndarray, " E"]) -> Float[np.ndarray, " E"]:
     [0.25, 1.0, 4.0, 20.0]
     """
     return np.minimum((USUAL_ERROR / np.maximum(error, 1e-6)) ** 2, FIRMEST)
+
+
+def expectation(
+    predictor: Predictor, said: Float[np.ndarray, "*n E"]
+) -> tuple[Float[np.ndarray, "*n E"], Float[np.ndarray, "*n E"]]:
+    """What to expect of expressions that a predictor said, and how firmly; of one whose file does not tell how it errs
+    (tools/calibrate_expressions.py), what it said, once."""
+    about, none = predictor.description, np.zeros(said.shape[-1])
+    zero = np.array(about.get("expression_zero", none))
+    error = np.array(about.get("expression_error", none + USUAL_ERROR))
+    return expected(said, zero), np.broadcast_to(firmness(error), said.shape)
 
 
 @lru_cache(maxsize=4)
@@ -168,14 +179,15 @@ def _observation(
     """The k-th face, from its own row of what the network said."""
     back = inverse_affine(affine)
     zoom = float(np.sqrt(abs(np.linalg.det(back[:, :2]))))
-    size, about = predictor.size, predictor.description
+    size = predictor.size
     camera = WeakPerspective(
         rotation=said["rotation"].astype(np.float64),
         translation=(said["translation"].astype(np.float64) + 0.5) * size,
         scale=np.float64(said["scale"]) * size,
         size=(size, size),
     ).warped(back, photo.size)
-    error, shapes = said["landmark_error"].astype(np.float64), said["expression"].astype(np.float64)
+    error = said["landmark_error"].astype(np.float64)
+    expression, firm = expectation(predictor, said["expression"].astype(np.float64))
     picture, to_picture = picture_around(photo.pixels, landmarks)
     return Observation(
         photo=photo.name,
@@ -186,8 +198,8 @@ def _observation(
         landmarks=landmarks,
         sigma=LAPLACE_TO_SIGMA * error * size * zoom,
         identity=said["identity"].astype(np.float64),
-        expression=expected(shapes, np.array(about.get("expression_zero", np.zeros(len(shapes))))),
-        firmness=firmness(np.array(about.get("expression_error", np.full(len(shapes), USUAL_ERROR)))),
+        expression=expression,
+        firmness=firm,
         camera=camera,
         quality=float(1 / (1 + (np.median(error) / QUALITY_HALVES_AT) ** 2)),
         picture=picture,

@@ -131,7 +131,7 @@ class Method(nn.Module):
         landmarks, size = item["landmarks"].astype(np.float64), self.config.size
         face = affine_from_landmarks(landmarks, landmarks[self.five], FACE)
         where, blink = self.where[k], self.blink(item, k)
-        affine = eye_affine(face, FACE, landmarks[where[:2]], left=k == 1, side=size)
+        affine = eye_affine(face, FACE, apply_affine(face, landmarks[where[:2]]), left=k == 1, side=size)
         affine = _jittered(affine, size, rng) if train else affine
         square = crop(item["image"], affine, (size, size), edge=True)
         if train:
