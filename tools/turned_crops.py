@@ -44,7 +44,9 @@ def turned(job: Job) -> np.ndarray | None:
     affine = np.array([[shrink, 0, shift[0]], [0, shrink, shift[1]]])
     window = image.crop(pixels, affine, (WINDOW, WINDOW), edge=True)
     try:
-        side = profile(window, camera.warped(affine, (WINDOW, WINDOW)), model.vertices(identity, expression), model, yaw)
+        side = profile(
+            window, camera.warped(affine, (WINDOW, WINDOW)), model.vertices(identity, expression), model, yaw
+        )
     except ValueError:
         return None
     points = side.camera.project(points68()(identity[None], expression[None])[0])
