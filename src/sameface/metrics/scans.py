@@ -12,8 +12,8 @@ from jaxtyping import Float, Int
 from sameface.metrics.alignment import Registration, Similarity, Surface, fit_mesh, icp, procrustes
 
 __all__ = [
-    "IBUG_SEVEN", "MILLIMETRES", "Compared", "Distances", "armse", "crop", "distances", "fw3d2019", "micc_deep3d", "micc_ganfit",
-    "micc_genova", "micc_mgcnet", "now", "now_crop", "rmse", "rmse_after_icp", "stirling",
+    "IBUG_SEVEN", "MILLIMETRES", "Compared", "Distances", "armse", "crop", "distances", "fw3d2019", "micc_deep3d",
+    "micc_ganfit", "micc_genova", "micc_mgcnet", "now", "now_crop", "rmse", "rmse_after_icp", "stirling",
 ]  # fmt: skip
 
 IBUG_SEVEN = (36, 39, 42, 45, 33, 48, 54)

@@ -32,7 +32,6 @@ FEWEST_POINTS = 300
 """of a scan"""
 LEAST_OVERLAP = 0.15
 """part of the template's vertices that must have a partner on the scan"""
-"""mm per unit"""
 NEIGHBOURS, GAP = 12, 4.0
 """points of a cloud that make a plane; how many times their usual distance a foot may be from the next point"""
 

@@ -15,7 +15,9 @@ from sameface.mesh.read import Mesh, read_mesh
 from sameface.metrics.alignment import Surface
 from sameface.morphable.plausible import EYE_CENTRES, eye_distance, order_problem, unit_of
 
-__all__ = ["ASKS", "PHOTOS", "mesh_of", "one_file", "photo", "read_scan", "sample_face", "truth_from"]
+__all__ = [
+    "ASKS", "PHOTOS", "believable", "mesh_of", "one_file", "photo", "read_scan", "sample_face", "truth_from",
+]  # fmt: skip
 
 ASKS = ("neutral", "faces", "neutral_landmarks")
 """what of an answer is looked at"""
@@ -49,6 +51,18 @@ def mesh_of(
     if not np.isfinite(landmarks).all():
         raise ValueError(f"{case.name}: landmarks of the answer's mesh are NaN or infinite")
     return Surface(answer.neutral.astype(np.float64), answer.faces.astype(np.int64)), landmarks
+
+
+def believable(points: Float[np.ndarray, "68 3"], path: Path, advice: str = "") -> Float[np.ndarray, "68 3"]:
+    """The same landmarks of a scan in mm (NaN: not known), or BadData, ending in `advice`, if they cannot be those."""
+    if problem := order_problem(points):
+        raise BadData(f"{path} {problem}")
+    eyes = eye_distance(points)
+    if not np.isnan(eyes) and not EYE_CENTRES[0] / 2 < eyes < 2 * EYE_CENTRES[1]:
+        found = unit_of(eyes / float(np.sqrt(np.prod(EYE_CENTRES))))
+        hint = f"; it looks like {found}" if found else ""
+        raise BadData(f"{path}: the eyes of the scan are {eyes:.3g} mm apart{hint}{advice}")
+    return points
 
 
 def one_file(folder: Path, ending: str, what: str) -> Path:

@@ -22,12 +22,20 @@ import numpy as np
 from jaxtyping import Float
 
 from sameface.core.errors import AssetMissing, BadData
-from sameface.evaluation.benchmarks._scans import ASKS, mesh_of, one_file, photo, read_scan, sample_face, truth_from
+from sameface.evaluation.benchmarks._scans import (
+    ASKS,
+    believable,
+    mesh_of,
+    one_file,
+    photo,
+    read_scan,
+    sample_face,
+    truth_from,
+)
 from sameface.evaluation.case import Answer, Case, CaseFailed, Published
 from sameface.mesh.read import read_picked_points
 from sameface.mesh.write import write_obj
 from sameface.metrics.scans import IBUG_SEVEN, MILLIMETRES, now
-from sameface.morphable.plausible import order_problem
 
 __all__ = ["Options", "asks", "cases", "published", "sample", "score", "summary", "truth"]
 
@@ -95,8 +103,7 @@ def _points(case: Case) -> Float[np.ndarray, "7 3"]:
         raise BadData(f"{case.truth['points']} holds {len(points)} points; NoW's scans have {len(IBUG_SEVEN)}")
     placed = np.full((68, 3), np.nan)
     placed[list(IBUG_SEVEN)] = points
-    if problem := order_problem(placed):
-        raise BadData(f"{case.truth['points']} {problem}; unpack it again")
+    believable(placed, case.truth["points"])
     return np.stack(points)
 
 
