@@ -18,6 +18,7 @@ from sameface.core.errors import BadData
 from sameface.core.geometry import align
 from sameface.mesh.read import Mesh, read_mesh, read_picked_points
 from sameface.morphable import MorphableModel, default
+from sameface.morphable.plausible import order_problem
 from sameface.morphable.register import Landmarks, Options, register
 
 __all__ = ["Built", "build_model", "laid_on_mean", "landmarks_beside", "model_of"]
@@ -96,6 +97,10 @@ def landmarks_beside(scan: Path, template: MorphableModel) -> Landmarks | None:
         what = f"names {', '.join(odd[:5])}" if odd else f"{len(points)} points"
         raise BadData(f"{file} has {what}; expected three or more points named by iBUG numbers, 0 to 67")
     which = np.array([int(name) for name in points])
+    marks = np.full((68, 3), np.nan)
+    marks[which] = np.stack(list(points.values()))
+    if problem := order_problem(marks):
+        raise BadData(f"{file} {problem}; pick them again")
     corners = template.faces[template.landmark_faces[which]].astype(np.int64)
     return Landmarks(corners, template.landmark_weights[which].astype(np.float64), np.stack(list(points.values())))
 
