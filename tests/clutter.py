@@ -11,8 +11,9 @@ def littered(root: Path) -> Path:
     for path in sorted(root.rglob("*")):
         (path.parent / f"._{path.name}").write_bytes(APPLE_DOUBLE)
     for folder in [root, *(path for path in root.rglob("*") if path.is_dir())]:
-        for name in (".DS_Store", "Thumbs.db", "desktop.ini"):
+        for name in (".DS_Store", "Thumbs.db", "desktop.ini", "Icon\r"):
             (folder / name).write_bytes(b"\0")
-        (folder / "__MACOSX").mkdir()
-        (folder / "__MACOSX" / "._photo.jpg").write_bytes(APPLE_DOUBLE)
+        for name in ("__MACOSX/._photo.jpg", "@eaDir/photo.jpg", "$RECYCLE.BIN/photo.jpg"):
+            (folder / name).parent.mkdir()
+            (folder / name).write_bytes(APPLE_DOUBLE)
     return root

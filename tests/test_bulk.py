@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import sys
 import threading
@@ -17,6 +18,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import sameface
+from clutter import littered
 from faces import GRACE, astronaut, rendered, scenery
 from sameface.bulk import bulk as module
 from sameface.bulk import people_list, shard
@@ -185,6 +187,19 @@ def test_whatever_goes_wrong_is_a_row(people, tmp_path, monkeypatch):
     assert [row["error"] for row in photos[:3]] == ["MemoryError", "ZeroDivisionError", "KeyError"]
     assert "does not fit into memory" in photos[0]["message"]
     assert rows(tmp_path / "out", "persons")[0]["error"] == "MemoryError"
+
+
+def test_what_systems_leave_beside_photos_and_results_is_no_row(people, whole, tmp_path):
+    told = json.loads((whole / "bulk.json").read_text())
+    photos = littered(Path(shutil.copytree(people, tmp_path / "people")))
+    out = littered(Path(shutil.copytree(whole, tmp_path / "out")))
+    (out / "photos" / "000001.parquet").unlink()
+    (out / "photos" / "copy of 000000.parquet").write_bytes((out / "photos" / "000000.parquet").read_bytes())
+    about = {**told, "sha256": people_list.write(people_list.people([photos])[1], tmp_path / "plan", 5)[3]}
+    (out / "bulk.json").write_text(json.dumps(about))
+    again = bulk([photos], out, PIECES, workers=0)
+    for name in ("photos", "photos_used", "persons", "persons_used", "errors"):
+        assert again[name] == told[name]
 
 
 # ── whatever stops it ──────────────────────────────────────────────────────────────────────────────────────

@@ -118,7 +118,7 @@ def bulk(
     if not todo and "last_call" in before:
         return before
     seconds = round(time.perf_counter() - start, 2)
-    summary = told | _summary(out) | {"last_call": {"photos": new, "wall_seconds": seconds}}
+    summary = told | _summary(out, len(sizes)) | {"last_call": {"photos": new, "wall_seconds": seconds}}
     write_file(out / ABOUT, _json(summary))
     return summary
 
@@ -347,12 +347,19 @@ def _deal(job: _Job, todo: deque[int], workers: int, report: Callable[[int], Non
 # ── the whole ──────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _summary(out: Path) -> dict[str, Any]:
-    """How many photos and persons could be used, what was wrong with the others, and how far photos disagree."""
+def _summary(out: Path, shards: int) -> dict[str, Any]:
+    """How many photos and persons could be used, what was wrong with the others, and how far photos disagree.
+
+    Of our own files only: whatever else lies in the folders is nobody's row.
+    """
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    photos = pq.read_table(out / PHOTOS, columns=["error"])["error"]
-    persons = pq.read_table(out / PERSONS, columns=["error", "disagreement_mm"])
+    def columns(kind: str, *names: str) -> Any:
+        files = (_file(out, kind, number) for number in range(shards))
+        return pa.concat_tables([pq.ParquetFile(file).read(columns=list(names)) for file in files])
+
+    photos, persons = columns(PHOTOS, "error")["error"], columns(PERSONS, "error", "disagreement_mm")
     apart = persons["disagreement_mm"].drop_null().to_numpy()
     return {
         "photos_used": photos.null_count,

@@ -9,7 +9,19 @@ from sameface.core.errors import BadData
 
 __all__ = ["names_in", "sha256", "walk"]
 
-LEFT_BY_SYSTEMS = frozenset(("thumbs.db", "desktop.ini", "__macosx"))
+LEFT_BY_SYSTEMS = frozenset(
+    (
+        "thumbs.db",
+        "ehthumbs.db",
+        "desktop.ini",
+        "icon\r",
+        "__macosx",
+        "@eadir",
+        "#recycle",
+        "$recycle.bin",
+        "lost+found",
+    )
+)
 """beside names with a dot in front: .DS_Store, and ._photo.jpg, which macOS puts beside photo.jpg on foreign disks"""
 
 

@@ -50,7 +50,7 @@ class Priors:
     """λ_id: pull towards the expected face"""
     repeated: float = 0.5
     """r: correlation of the errors of two photos of a person"""
-    network: float = 0.6
+    network: float = 1.0
     """k: the expected face is this part of what the network says; 0: the average face"""
     expression: float = 20.0
     """λ_exp: pull towards the network's expression"""
