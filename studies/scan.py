@@ -112,7 +112,7 @@ def read_head(folder: Path) -> Head:
     return Head(vertices, faces, uv, np.ascontiguousarray(skin), scan)
 
 
-def seen_from_outside(vertices: np.ndarray, faces: np.ndarray, side: int = 800) -> np.ndarray:
+def seen_from_outside(vertices: np.ndarray, faces: np.ndarray, side: int = 600) -> np.ndarray:
     """(V,) of a triangle that a pixel shows from some of nine sides."""
     seen = np.zeros(len(vertices), bool)
     for pitch in (-35, 0, 35):
