@@ -12,6 +12,7 @@ explains of shapes, and how well people of the other splits are told apart by th
 import json
 import sys
 from concurrent.futures import ProcessPoolExecutor
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from sameface.metrics.verification import area_under_curve
 from sameface.photo.observe import points_of
 from sameface.photo.predictor import load
 from sameface.reconstruction.agreement import disagreeing
-from sameface.reconstruction.fit import Measured, Priors, fit
+from sameface.reconstruction.fit import Measured, Priors, fit, tempered
 from sameface.training import train
 from sameface.training.shape_of_code import Ridge, floored, millimetres, regress
 
@@ -41,18 +42,23 @@ SEEN = ("landmarks", "sigma", "expression", "rotation", "translation", "scale")
 
 def measured(rows: dict[str, np.ndarray], which: np.ndarray) -> Measured:
     part = {name: rows[name][which].astype(np.float64) for name in SEEN}
-    sigma = np.maximum(part["sigma"], 0.25 * np.median(part["sigma"], axis=1, keepdims=True))
+    sigma = tempered(part["sigma"])
     camera = WeakPerspective(part["rotation"], part["translation"], part["scale"], (160, 160))
     nobody = np.zeros((len(which), morphable.default().n_identity))
     return Measured(part["landmarks"], sigma, nobody, part["expression"], camera)
 
 
+@lru_cache(maxsize=1)
+def rows_of(file: Path) -> dict[str, np.ndarray]:
+    """What was measured in a source, read once for all its people."""
+    with np.load(file, allow_pickle=False) as opened:
+        return {name: opened[name] for name in (*SEEN, "quality")}
+
+
 def joint_fit(job: tuple[Path, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     """Identity (S,) of a person and the rows (at most MOST) that it comes from; what disagrees is left out."""
-    file, which = job
-    with np.load(file, allow_pickle=False) as opened:
-        rows = {name: opened[name] for name in (*SEEN, "quality")}
-    points = points_of(load("default"))
+    (file, which), points = job, points_of(load("default"))
+    rows = rows_of(file)
     alone = fit(points, measured(rows, which), PRIORS, shared=False)
     out, _ = disagreeing(alone.identity, rows["quality"][which], 4.0, 2.5)
     kept = np.delete(which, out)[:MOST]

@@ -1,7 +1,9 @@
 """A recogniser whose convolutions begin as those of a trained isoface network, which knows faces already.
 
-python tools/begin_recogniser.py runs/isoface-4/best.pt runs/begin-recogniser.pt
-sameface train recogniser --start runs/begin-recogniser.pt …
+    python tools/begin_recogniser.py runs/isoface-4/best.pt runs/begin-recogniser.pt
+    sameface train recogniser --start runs/begin-recogniser.pt …
+
+What isoface does not have, the last stage and the head, begins as in a new network.
 """
 
 import sys

@@ -25,8 +25,8 @@ from torch.nn import functional
 
 from sameface import __version__, morphable
 from sameface.photo import image
-from sameface.photo.augment import augmented, moved, spoiled
-from sameface.training.nets import one_cycle, residual
+from sameface.photo.augment import augmented, jostled, mirrored, spoiled
+from sameface.training.nets import one_cycle, parameter_groups, residual
 
 SIZE, MARGIN = 112, 8
 """px of the crop that the network sees, and what is around it in the data set's"""
@@ -88,9 +88,7 @@ class Method(nn.Module):
 
     def optimizer(self) -> torch.optim.Optimizer:
         """AdamW, no decay on biases and norms."""
-        decay = [p for p in self.parameters() if p.ndim > 1]
-        rest = [p for p in self.parameters() if p.ndim <= 1]
-        groups = [{"params": decay, "weight_decay": self.config.weight_decay}, {"params": rest, "weight_decay": 0.0}]
+        groups = parameter_groups(self, self.config.weight_decay)
         return torch.optim.AdamW(groups, lr=self.config.lr, betas=(0.9, 0.98), fused=True)
 
     def schedule(self, progress: float) -> float:
@@ -102,10 +100,9 @@ class Method(nn.Module):
         item = data[index]
         crop, affine = item["image"], np.array([[1.0, 0, -MARGIN], [0, 1, -MARGIN]])
         if train:
-            turn, zoom, shift = np.radians(rng.normal(0, 4)), np.exp(rng.normal(0, 0.04)), rng.normal(0, 2, 2)
-            affine = moved(affine, SIZE, turn=turn, zoom=zoom, shift=shift)
+            affine = jostled(affine, SIZE, rng)
             if rng.random() < 0.5:
-                affine = np.array([[-1.0, 0, SIZE], [0, 1, 0]]) @ np.vstack([affine, [0, 0, 1]])
+                affine = mirrored(affine, SIZE)
             crop = augmented(image.crop(crop, affine, (SIZE, SIZE), edge=True), rng)
             if rng.random() < self.config.spoiled_share:
                 crop, _ = spoiled(crop, rng)
