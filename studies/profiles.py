@@ -20,7 +20,7 @@ from sameface.core.geometry import euler_from_rotation
 from sameface.morphable import default
 from sameface.photo.face import Observation, Photo
 from sameface.photo.observe import observe, points_of
-from sameface.photo.predictor import load
+from sameface.photo.predictor import load, second
 from sameface.reconstruction.fit import fit
 from sameface.reconstruction.reconstruct import measured
 from sameface.synthetic.profiling import profile
@@ -47,7 +47,7 @@ def chosen(data: Observed, front: bool) -> np.ndarray:
 def again(pixels: np.ndarray) -> Observation | None:
     """The largest face of a picture."""
     try:
-        faces = observe(Photo(pixels, "photo"), load("default"), identity=load("identity"))
+        faces = observe(Photo(pixels, "photo"), load("default"), second=second())
     except NoFaceFound:
         return None
     return max(faces, key=lambda face: float(np.ptp(face.landmarks, axis=0).prod()))
