@@ -73,6 +73,7 @@ def fit_set(
         "fingerprint": _fingerprint(network), "settings": json.loads(json.dumps(asdict(options))),
         "splits": {split: len(part) for split, part in items.items()},
     }  # fmt: skip
+    told |= {f"data_{key}": value for key, value in plugins.fingerprint(source.partition(":")[0]).items()}
     pieces = folder / f"{LABELS}.shards"
     if not (_same(folder / ABOUT, told) and (folder / LABELS).is_file()):
         make_folder(pieces)
@@ -80,7 +81,8 @@ def fit_set(
             write_file(pieces / "settings.json", _json(told))
         shards, start = _shards(items, options), time.perf_counter()
         del items
-        new = _work(_Job(source, str(network.path), options, str(pieces)), shards, workers, tick)
+        job = _Job(source, str(network.path), options, str(pieces), plugins.trusted())
+        new = _work(job, shards, workers, tick)
         told |= _assembled(folder / LABELS, pieces, shards)
         last = {"workers": workers, "photos": new, "wall_seconds": round(time.perf_counter() - start, 2)}
         write_file(folder / ABOUT, _json(told | {"last_call": last}))
@@ -211,6 +213,8 @@ class _Job(NamedTuple):
     predictor: str
     options: Options
     pieces: str
+    trusted: tuple[Path, ...]
+    """Python files that the data may ask for"""
 
 
 def _work(job: _Job, shards: list[_Shard], workers: int, tick: Callable[[int, int], None] | None) -> int:
@@ -284,6 +288,7 @@ def _write(job: _Job, shard: _Shard) -> int:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    plugins.trust(*job.trusted)
     items = _items(job.data, shard.split)
     records, told = fit_shard(items, shard.split, shard.rows.tolist(), _network(job.predictor), job.options)
     buffer = pa.BufferOutputStream()

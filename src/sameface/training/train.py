@@ -108,13 +108,14 @@ def train(method: str, data: str, out: Path, config: Any = None, loop: Loop | No
             f"{method} needs items with {', '.join(sorted(map(repr, missing)))}; "
             f"data set {data.partition(':')[0]} gives {', '.join(gives)}"
         )
-    method = str(Path(method).resolve()) if plugins.is_file(method) else method
+    about = {"method": Path(method).name if plugins.is_file(method) else method}
+    about |= {f"method_{name}": value for name, value in plugins.fingerprint(method).items()}
     with _team(loop.device) as team:
         if config.batch % team.size:
             raise ValueError(f"a batch of {config.batch} cannot be shared equally by {team.size} processes")
         torch.manual_seed(loop.seed)
         run = Run(out, _begun(plugin.Method(config), loop.start), config, loop, team)
-        run.describe({"method": method, "data": data, "config": _plain(config), "loop": _plain(loop)})
+        run.describe(about | {"data": data, "config": _plain(config), "loop": _plain(loop)})
         run.resume()
         if run.step < config.steps:
             run.train(dataset.load(root, "train"), dataset.load(root, "val"))
@@ -279,12 +280,17 @@ class _Objective(nn.Module):
 
 
 def restore(run: Path, weights: str = "best.pt") -> tuple[Any, dict[str, Any]]:
-    """The trained method of a run folder, ready for use, and what its config.json says."""
+    """The trained method of a run folder, ready for use, and what its config.json says.
+
+    A method that is a file is taken only if the user trusts it (`plugins.trust`); else BadData says so.
+    """
     for name in ("config.json", weights):
         if not (run / name).exists():
             raise AssetMissing(f"{run} has no {name}: it is not the folder of a run, or the run has not got so far yet")
     description = json.loads((run / "config.json").read_text())
-    plugin = plugins.load("methods", description["method"])
+    plugin = plugins.named(
+        "methods", description.get("method"), description.get("method_sha256"), run / "config.json", "--method"
+    )
     values = {k: tuple(v) if isinstance(v, list) else v for k, v in description["config"].items()}
     method = plugin.Method(plugin.Config(**values))
     state = torch.load(run / weights, map_location="cpu", weights_only=True)
