@@ -53,7 +53,7 @@ def test_what_the_networks_say_of_the_identity_is_weighed_against_the_points():
     wrong = [replace(one, identity=BERT) for one in views_of(ANNA)]
     towards = off(join(wrong), BERT)
     assert off(join(views_of(ANNA), priors=PRIORS), BERT) > towards > 1.0
-    assert join(told).predictor == "isoface@0.1.0 recogniser@0.1.0"
+    assert join(told).predictor == "isoface@0.1.0 recogniser@0.1.0 eyes@0.1.0"
 
 
 def test_more_photos_come_closer_than_one():
