@@ -10,7 +10,7 @@ from PIL import Image
 from faces import GRACE, astronaut, encoded, from_far, person, seen_by
 from sameface.photo.image import read
 from sameface.photo.observe import observe
-from sameface.photo.predictor import load
+from sameface.photo.predictor import load, second
 from sameface.reconstruction.copies import counted, originals, same_pictures
 from sameface.reconstruction.reconstruct import join, reconstruct
 from sameface.verification.verify import verify
@@ -104,9 +104,9 @@ def test_neither_equal_points_nor_equal_shapes_alone_make_a_copy():
 
 def test_the_code_of_a_copy_is_that_of_the_photo(folder):
     """What the limits rest on: real copies are far inside, another photo far outside."""
-    (first,) = observe(read(folder / "original.png"), load("default"), identity=load("identity"))
+    (first,) = observe(read(folder / "original.png"), load("default"), second=second())
     for name in CHANGES:
-        (copy,) = observe(read(folder / name), load("default"), identity=load("identity"))
+        (copy,) = observe(read(folder / name), load("default"), second=second())
         assert same_pictures([first], [copy]).all(), name
-    (other,) = observe(read(GRACE), load("default"), identity=load("identity"))
+    (other,) = observe(read(GRACE), load("default"), second=second())
     assert not same_pictures([first], [other]).any()

@@ -20,7 +20,7 @@ from sameface.core.geometry import euler_from_rotation
 from sameface.morphable import default
 from sameface.photo import MIN_SCORE, image
 from sameface.photo.face import Observation
-from sameface.photo.predictor import load
+from sameface.photo.predictor import load, second
 from sameface.photo.turned import observe_turned
 from sameface.reconstruction.choice import Candidate, candidates, choose
 from sameface.reconstruction.reconstruct import join
@@ -133,8 +133,8 @@ def _look(row: Row, root: Path, known: set[str], options: Options) -> list[Candi
     if real in known:
         raise BadPhoto(f"{row['path']} was given twice; it counts once")
     known.add(real)
-    photo, identity = image.read(file, name=row["path"]), load("identity")
-    faces = observe_turned(photo, load(options.predictor), identity=identity, min_score=options.min_score)
+    photo = image.read(file, name=row["path"])
+    faces = observe_turned(photo, load(options.predictor), second=second(), min_score=options.min_score)
     bare = [replace(one, picture=np.zeros((0, 0, 3), np.uint8)) for one in faces]  # pictures would fill the memory
     return candidates(bare)
 

@@ -177,7 +177,7 @@ def _shards(items: Mapping[str, Any], options: Options) -> list[_Shard]:
 
 def _fingerprint(network: Predictor) -> str:
     """Of the networks that measure."""
-    return sha256(network.path, detect.NETWORK)[:16]
+    return sha256(network.path, detect.NETWORK, load("eyes").path)[:16]
 
 
 def _same(file: Path, told: dict[str, Any]) -> bool:
