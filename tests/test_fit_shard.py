@@ -226,3 +226,13 @@ def test_without_labels_the_large_face_in_the_middle_is_meant(crowd):
 def test_unknown_persons_get_numbers_of_their_own():
     assert owners(np.array([-1, -1])).tolist() == [0, 1]
     assert owners(np.zeros(0, int)).tolist() == []
+
+
+def test_copies_of_a_photo_are_one_witness(fitted):
+    """Of equal pictures the best is kept; another person's photo, and another pose, is no copy."""
+    records, told = fitted((0, view(ANNA)), (0, view(ANNA, quality=0.9)), (0, view(ANNA, 0.4)), (1, view(ANNA)))
+    assert [record["kept"] for record in records] == [False, True, True, True]
+    assert (records[0]["reason"], records[0]["message"]) == (
+        "Copy", f"it is the same picture as {records[1]['name']}, which counts once",
+    )  # fmt: skip
+    assert told["photos"] == [4, 3]
