@@ -274,7 +274,7 @@ def test_the_iris_is_not_measured_where_it_is_not_seen():
     aside = seen_by(from_far(1.2), ANNA, name="aside.jpg")
     with pytest.raises(BadPhoto, match=r"no open eye looks forward in asleep.jpg, aside.jpg.*ipd"):
         join([asleep, aside], iris=True)
-    awake = seen_by(from_far(), ANNA, name="awake.jpg")
+    awake = seen_by(from_far(0.2), ANNA, name="awake.jpg")
     assert "2 irises" in join([asleep, aside, awake], iris=True).scale_from
 
 
