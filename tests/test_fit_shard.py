@@ -9,7 +9,7 @@ from faces import from_far, person, seen_by, two_people
 from sameface.core.errors import BadData, NoFaceFound
 from sameface.morphable import default
 from sameface.photo.observe import observe, points_of
-from sameface.photo.predictor import load
+from sameface.photo.predictor import Second, load
 from sameface.reconstruction import reconstruct
 from sameface.training import fit_shard as module
 from sameface.training.datasets.labelled import camera_of, schema
@@ -195,7 +195,8 @@ def test_of_two_that_do_not_fit_together_neither_is_kept(fitted):
 def crowd():
     """(points of the larger face, on the right; of the smaller one)."""
     item = [{"image": two_people()}]
-    return [one.landmarks for one in observe(module.Photo(item[0]["image"], "crowd"), load())]
+    photo = module.Photo(item[0]["image"], "crowd")
+    return [one.landmarks for one in observe(photo, load(), second=Second(None, load("eyes")))]
 
 
 def test_the_face_where_the_labels_are_is_meant(crowd):
