@@ -415,7 +415,7 @@ def test_gather_errors_say_what_is_missing(tmp_path, monkeypatch):
     with pytest.raises(BadPhoto, match="holds no photos, only no files"):
         gather(tmp_path)
     (tmp_path / "notes.txt").touch()
-    with pytest.raises(BadPhoto, match=r"only 1 other files; photos end in .avif, .bmp"):
+    with pytest.raises(BadPhoto, match=r"only 1 other files; photos end in .apng, .avif, .bmp"):
         gather([tmp_path])
     with pytest.raises(BadPhoto, match=r"there is no file or folder .*gone"):
         gather(tmp_path / "gone")
