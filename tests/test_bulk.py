@@ -361,6 +361,9 @@ def test_a_list_is_grouped_by_person_in_order_of_appearance(tmp_path_factory, pe
     [
         ("l.csv", 'person,path,age\nb,"x, y.jpg",3\n12,z.jpg,4\nb,ü.jpg,5\n'),
         ("l.TSV", "path\tperson\nx, y.jpg\tb\nz.jpg\t12\nü.jpg\tb\n"),
+        ("l.csv", "\ufeffPath;Person\r\nx, y.jpg;b\r\nz.jpg;12\r\nü.jpg;b\r\n"),
+        ("l.csv", '"PATH";notes;Person \nx, y.jpg;none;b\nz.jpg;;12\n"ü.jpg";a;b\n'),
+        ("l.txt", "person|path\nb|x, y.jpg\n12|z.jpg\nb|ü.jpg\n"),
     ],
 )
 def test_lists_of_text(tmp_path, name, text):
@@ -369,6 +372,11 @@ def test_lists_of_text(tmp_path, name, text):
     assert everybody == [("b", ["x, y.jpg", "ü.jpg"]), ("12", ["z.jpg"])]
     alone = list(people_list.people([tmp_path / name], each=True)[1])
     assert sorted(alone) == [(path, [path]) for path in ("x, y.jpg", "z.jpg", "ü.jpg")]
+
+
+def test_columns_of_parquet_may_have_capitals(tmp_path):
+    parquet.write_table(pa.table({"PATH": ["a", "b"], "Person": [3, 3], "x": [1, 2]}), tmp_path / "l.parquet")
+    assert list(people_list.people([tmp_path / "l.parquet"])[1]) == [("3", ["a", "b"])]
 
 
 def test_a_list_of_numbered_persons_and_one_without_persons(tmp_path):
@@ -394,12 +402,23 @@ def folder(root: Path, *names: str) -> Path:
     return root
 
 
+def test_one_source_needs_no_list(tmp_path):
+    folder(tmp_path, "anna/1.jpg", "list.csv").joinpath("list.csv").write_text("path\nanna/1.jpg\n")
+    for one in (tmp_path, tmp_path / "list.csv"):
+        assert list(people_list.people(str(one))[1]) == list(people_list.people([one])[1]) != []
+
+
 @pytest.mark.parametrize(
     ("make", "error", "message"),
     [
         (lambda t: [], ValueError, "give a folder of photos"),
         (lambda t: [folder(t, "a.jpg") / "a.jpg"], ValueError, r"folders, or one list .* was given a.jpg; for single"),
-        (lambda t: [t / "nowhere"], BadData, "there is no file or folder .*nowhere"),
+        (lambda t: [t / "nowhere"], BadData, "there is no file or folder .*nowhere; its folder exists"),
+        (
+            lambda t: ["https://x.org/l.csv"],
+            BadData,
+            "there is no file or folder https://x.org/l.csv: it is an address",
+        ),
         (lambda t: [folder(t, "a.csv") / "a.csv", t], ValueError, "a.csv among others"),
         (lambda t: [folder(t, "a/1.jpg"), t / "a"], ValueError, "a is in .*count twice"),
         (lambda t: [folder(t, "a/1.jpg", "z.JPG", "b.jpg")], ValueError, r"holds photos \(b.jpg\) outside .* --each"),
@@ -415,8 +434,12 @@ def test_sources_that_cannot_be_meant_are_refused(tmp_path, make, error, message
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("l.csv", b"file,person\na,b\n", "no column path, only file, person"),
-        ("l.csv", b"", "cannot be read as a list"),
+        ("l.csv", b"file,person\na,b\n", "no column path, only file,person"),
+        ("l.csv", b"path,Path\na,b\n", "two columns of one name among path, Path"),
+        ("l.csv", b"path,a,a\nx,b,c\n", "two columns of one name"),
+        ("l.csv", b"path;person\na;b;c\n", "cannot be read as a list .*columns"),
+        ("l.csv", b"path" * 20_000, "no column path"),
+        ("l.csv", b"", "has no column path, only none"),
         ("l.txt", b"path\n\xff\n", "cannot be read as a list"),
         ("l.csv", b"path,person\n,b\n", "rows without a path"),
         ("l.parquet", b"PAR1", "cannot be read as a list"),
@@ -470,7 +493,7 @@ def test_the_command_says_what_became_of_the_photos(people, tmp_path, capsys):
     assert code.value.code == 3
     assert "5 of 8 photos, 2 of 3 persons" in said
     assert "not used, BadPhoto: 2" in said
-    assert "agree within" in said
+    assert "photos differ from their person's face by" in said
 
 
 def test_without_ray_the_extra_is_named(people, tmp_path, capsys, monkeypatch):

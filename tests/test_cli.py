@@ -135,7 +135,7 @@ def test_folders_give_their_photos(run):
     code, out, _ = run("photos", "./photos/b9.png", Path("photos/b10.png").resolve(), "--out", "out")
     assert code == 0
     assert rows() == [("photos/b9.png", ".", None), ("photos/b10.png", ".", None)]
-    assert re.search(r"one face from 2 photos; the photos agree within \d+\.\d mm", out)
+    assert re.search(r"one face from 2 photos; its photos differ from it by \d+\.\d mm", out)
 
 
 def test_an_empty_folder_is_said(run):

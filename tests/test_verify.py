@@ -1,5 +1,6 @@
 """Same person or not: the calibration's laws, every kind of side, and every way in which a side can be bad."""
 
+import io
 import json
 import math
 from dataclasses import replace
@@ -283,8 +284,14 @@ def test_photos_that_cannot_be_used_are_named(folder):
         verify("empty", "anna")
     with pytest.raises(BadPhoto, match=r"no file or folder missing\.jpg"):
         verify("missing.jpg", "anna")
+    for address in ("https://example.org/anna.jpg", "https://example.org/anna.json"):
+        with pytest.raises((BadPhoto, BadData), match=r"https:/{1,2}example.org/anna\S+: it is an address; download"):
+            verify(address, "anna")
     with pytest.raises(BadPhoto, match="no photos were given"):
         verify([], "anna")
+    for photo in (encoded(scenery()), io.BytesIO(encoded(scenery())), [scenery()]):
+        with pytest.raises(TypeError, match=r"verify takes paths; .*verify\(reconstruct\(a\), b\)"):
+            sides.read_side.__wrapped__(photo, "default", 0.6)  # past the tests' type checks
 
 
 @pytest.mark.parametrize(

@@ -34,13 +34,11 @@ from sameface.bulk import people_list
 from sameface.bulk.shard import Options, person_schema, photo_schema, shard_rows
 from sameface.core import processes
 from sameface.core.errors import AssetMissing, BadOutput, SameFaceError
-from sameface.core.files import sha256
-from sameface.mesh.write import write_file
+from sameface.core.files import make_folder, sha256, write_file
 from sameface.morphable import default
 from sameface.photo import detect
 from sameface.photo.observe import points_of
 from sameface.photo.predictor import load, networks_name
-from sameface.reconstruction.outputs import make_folder
 from sameface.reconstruction.reconstruct import check_options
 
 __all__ = ["Options", "bulk"]
@@ -62,7 +60,7 @@ Tick = Callable[[int, int], None]
 
 
 def bulk(
-    sources: Sequence[str | Path],
+    sources: str | Path | Sequence[str | Path],
     out: Path,
     options: Options | None = None,
     *,

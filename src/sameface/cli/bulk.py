@@ -58,5 +58,5 @@ def bulk(
         for error, count in told["errors"].items():
             print(f"  not used, {error}: {count}")
         if told["disagreement_mm"]:
-            print(f"  the photos of a person agree within {told['disagreement_mm']['50']:.1f} mm (median)")
+            print(f"  photos differ from their person's face by {told['disagreement_mm']['50']:.1f} mm (median)")
     return exit_code(bool(told["photos_used"]), not told["errors"])

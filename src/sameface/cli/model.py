@@ -57,7 +57,7 @@ def model_compile(
         save_report: JSON file to write the report to.
     """
     from sameface import morphable
-    from sameface.mesh.write import write_file
+    from sameface.core.files import write_file
     from sameface.morphable.compile import compile_model, report
 
     compile_model(source).save(out)

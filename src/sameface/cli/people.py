@@ -8,6 +8,7 @@ from typing import NamedTuple
 import rich.console
 import rich.progress
 
+from sameface.cli.terminal import harmless
 from sameface.core.errors import BadOutput, BadPhoto, SameFaceError
 from sameface.photo import image
 from sameface.photo.face import Observation
@@ -118,7 +119,7 @@ def one_clip(clip: Path, out: Path, asked: Asked, tick: Callable[..., None]) -> 
         _summary(track.person, out)
         print(f"{out / 'frames.csv'}: a face in {track.found.sum()} of {len(track.found)} frames")
         for note in track.notes:
-            print(f"  note: {note}")
+            print(harmless(f"  note: {note}"))
     return Row(str(clip), ".")
 
 
@@ -127,7 +128,7 @@ def finished(out: Path, rows: list[Row], order: Sequence[str]) -> tuple[bool, bo
     place = {photo: k for k, photo in enumerate(order)}
     rows.sort(key=lambda row: place[row.photo])
     for message in dict.fromkeys(_line(row) for row in rows if row.problem):
-        print(message, file=sys.stderr)
+        print(harmless(message), file=sys.stderr)
     worked = any(row.folder for row in rows)
     try:
         outputs.write_rows(out, rows)
@@ -146,10 +147,11 @@ def _line(row: Row) -> str:
 
 def _summary(answer: Reconstruction, folder: Path) -> None:
     count = len(answer.views)
-    apart = f"; the photos agree within {answer.disagreement:.1f} mm (median)" if count > 1 else ""
-    print(f"{folder}: one face from {count} photo{'s' if count > 1 else ''}{apart}; scale: {answer.scale_from}")
+    apart = f"; its photos differ from it by {answer.disagreement:.1f} mm (median)" if count > 1 else ""
+    what = f"one face from {count} photo{'s' if count > 1 else ''}{apart}; scale: {answer.scale_from}"
+    print(harmless(f"{folder}: {what}"))
     for note in answer.notes:
-        print(f"  note: {note}")
+        print(harmless(f"  note: {note}"))
 
 
 class Progress:

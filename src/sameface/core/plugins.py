@@ -15,7 +15,7 @@ from pathlib import Path
 from types import ModuleType
 
 from sameface.core.errors import BadData
-from sameface.core.files import names_in
+from sameface.core.files import hint, names_in
 
 __all__ = ["dataset_at", "is_file", "load", "names"]
 
@@ -78,7 +78,7 @@ def dataset_at(source: str) -> tuple[ModuleType, Path]:
         )
     dataset, root = load("datasets", name), Path(folder).expanduser()
     if not root.is_dir():
-        raise BadData(f"there is no folder {root}, where data set {name} was said to be")
+        raise BadData(f"there is no folder {folder}, where data set {name} was said to be{hint(folder)}")
     return dataset, root
 
 

@@ -24,12 +24,12 @@ import numpy as np
 
 from sameface.core import errors, plugins, processes
 from sameface.core.errors import BadData, SameFaceError
+from sameface.core.files import hint, make_folder, write_file
 from sameface.evaluation import systems
 from sameface.evaluation.case import Answer, Case, CaseFailed
 from sameface.evaluation.report import Failure, LeftOut, Report, Row, draw
 from sameface.evaluation.systems import Measured
-from sameface.mesh.write import write_file
-from sameface.reconstruction.outputs import make_folder, stem
+from sameface.reconstruction.outputs import stem
 
 __all__ = ["evaluate"]
 
@@ -241,7 +241,8 @@ def _folder(out: Path | None, cache: bool) -> str | None:
 
 def _cases(plugin: Any, root: Path, options: Any) -> list[Case]:
     if not root.is_dir():
-        raise BadData(f"there is no folder {root}; give --data the folder of the benchmark as its owners distribute it")
+        wanted = "give --data the folder of the benchmark as its owners distribute it"
+        raise BadData(f"there is no folder {root}{hint(str(root))}; {wanted}")
     cases = plugin.cases(root, options)
     if not cases:
         raise BadData(f"{root} holds no case of this benchmark; its layout: {(plugin.__doc__ or '').strip()}")

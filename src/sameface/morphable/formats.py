@@ -6,7 +6,7 @@ from pathlib import Path
 
 from sameface import morphable
 from sameface.core.errors import AssetMissing, BadModel
-from sameface.core.files import names_in
+from sameface.core.files import hint, names_in
 from sameface.morphable import MorphableModel
 from sameface.morphable._matlab import HDF5_MAGIC, matlab_names, open_hdf5
 
@@ -54,7 +54,7 @@ def recognise(path: Path) -> str:
     elif path.is_file():
         kind, seen = _file(path)
     else:
-        raise AssetMissing(f"there is no file or folder {path}; give the path of a morphable model")
+        raise AssetMissing(f"there is no file or folder {path}{hint(str(path))}; give the path of a morphable model")
     if kind is None:
         raise BadModel(f"{path} is {seen}; expected one of: {'; '.join(KNOWN.values())}")
     return kind

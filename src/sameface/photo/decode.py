@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Shaped, UInt8
 from PIL import Image, ImageCms
 
-from sameface.core.errors import BadPhoto
+from sameface.core.errors import BadPhoto, compared, in_one_line
 from sameface.photo.lens import Lens, from_exif
 
 __all__ = ["LARGEST_PHOTO", "Decoded", "array_rgb", "decode", "upright_rgb"]
@@ -79,7 +79,7 @@ def decode(data: bytes, name: str) -> Decoded:
         _check_size(image.width, image.height, name)
         _load(image, kind)
     except _BROKEN as error:
-        why = str(error) or type(error).__name__
+        why = in_one_line(error)
         if any(word in why.lower() for word in ("truncated", "unexpected end", "premature", "broken data stream")):
             raise BadPhoto(f"{name} is a truncated {kind} file ({why}): copy or download it again") from None
         raise BadPhoto(f"{name} is a damaged or unusual {kind} file ({why}): save it again as JPEG or PNG") from None
@@ -107,12 +107,15 @@ def upright_rgb(image: Image.Image, name: str) -> Decoded:
 
 
 def array_rgb(array: Shaped[np.ndarray, "..."], name: str) -> UInt8[np.ndarray, "H W 3"]:
-    """Pixels (H, W), (H, W, 3) or (H, W, 4) as 8-bit RGB: uint8, uint16 (65535 is white) or float in [0, 1].
+    """Pixels (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) as 8-bit RGB: uint8, uint16 (65535 is white) or float in [0, 1].
 
     Floats up to 0.001 outside [0, 1], as resampling leaves them, are clipped. The order of channels is RGB(A).
     """
+    if array.ndim == 3 and array.shape[2] == 1:
+        array = array[..., 0]
     if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (3, 4)):
-        hint = "; move its first axis last" if array.ndim == 3 and array.shape[0] in (3, 4) else ""
+        hint = "; move its first axis last" if array.ndim == 3 and array.shape[0] in (1, 3, 4) else ""
+        hint = "; several photos are given one by one" if array.ndim == 4 else hint
         raise BadPhoto(f"{name} has shape {array.shape}; a photo is (H, W), (H, W, 3) or (H, W, 4){hint}")
     if array.size == 0:
         raise BadPhoto(f"{name} has shape {array.shape}: there are no pixels in it")
@@ -186,9 +189,9 @@ def _foreign(data: bytes) -> str:
 def _check_size(width: int, height: int, name: str) -> None:
     """Refuse what would fill the memory."""
     if width * height > LARGEST_PHOTO:
+        millions, most = compared(width * height / 1e6, LARGEST_PHOTO / 1e6, 0)
         raise BadPhoto(
-            f"{name} has {width}×{height} = {width * height / 1e6:.0f} million pixels; "
-            f"at most {LARGEST_PHOTO / 1e6:.0f} million are read: scale it down"
+            f"{name} has {width}×{height} = {millions} million pixels; at most {most} million are read: scale it down"
         )
 
 

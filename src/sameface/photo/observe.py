@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from sameface.core.camera import WeakPerspective
-from sameface.core.errors import AssetMissing, NoFaceFound
+from sameface.core.errors import AssetMissing, NoFaceFound, compared
 from sameface.core.geometry import apply_affine
 from sameface.morphable import default
 from sameface.morphable.points import Points, points68
@@ -91,12 +91,11 @@ def points_of(predictor: Predictor) -> Points:
 def _nothing(photo: Photo, faces: Faces, side: np.ndarray, min_score: float) -> str:
     where = f"no face in {photo.name} ({photo.size[0]}×{photo.size[1]})"
     if len(side):
-        return (
-            f"{where}; the largest found is {side.max():.0f} px, below {SMALLEST_FACE:.0f}. Crop closer or enlarge it"
-        )
+        largest, least = compared(float(side.max()), SMALLEST_FACE, 0)
+        return f"{where}; the largest found is {largest} px, below {least}. Crop closer or enlarge it"
     candidates = detect(photo.pixels, min_score=0.05)
     best = (
-        f"the best candidate scored {candidates.scores.max():.2f}, below {min_score:.2f}"
+        "the best candidate scored {}, below {}".format(*compared(float(candidates.scores.max()), min_score))
         if len(candidates)
         else "not even a candidate"
     )

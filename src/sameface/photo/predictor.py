@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from sameface.core.errors import AssetMissing, BadPhoto
-from sameface.core.files import names_in, sha256
+from sameface.core.errors import AssetMissing, BadPhoto, in_one_line
+from sameface.core.files import hint, names_in, sha256
 from sameface.core.geometry import similarity_2d
 
 __all__ = [
@@ -102,7 +102,9 @@ class Predictor:
         try:
             return onnxruntime.InferenceSession(str(self.path), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime's own exceptions share no base class but Exception
-            raise AssetMissing(f"{self.path} is not a network that onnxruntime can load: {error}") from None
+            raise AssetMissing(
+                f"{self.path} is not a network that onnxruntime can load: {in_one_line(error)}"
+            ) from None
 
     @cached_property
     def description(self) -> dict[str, Any]:
@@ -161,8 +163,9 @@ def load(name: str = "default") -> Predictor:
     path = Path(name) if name.endswith(".onnx") else ASSETS / f"{name}.onnx"
     if not path.is_file():
         known = [name.removesuffix(".onnx") for name in names_in(ASSETS, ".onnx") if name != "detect.onnx"]
+        where = hint(name) if name.endswith(".onnx") else ""
         raise AssetMissing(
-            f"there is no network {name!r}; there are: {', '.join(known)} (or the path of your own .onnx)"
+            f"there is no network {name!r}{where}; there are: {', '.join(known)} (or the path of your own .onnx)"
         )
     path = path.resolve()
     if path not in _LOADED:

@@ -11,13 +11,13 @@ import cv2
 import numpy as np
 from jaxtyping import UInt8
 
-from sameface.core.errors import BadOutput
+from sameface.core.files import make_folder, write_file
 from sameface.core.geometry import vertex_normals
-from sameface.mesh.write import Animation, write_file, write_glb, write_obj, write_ply
+from sameface.mesh.write import Animation, write_glb, write_obj, write_ply
 from sameface.reconstruction.report import write_report
 from sameface.reconstruction.result import Reconstruction
 
-__all__ = ["PHOTOS", "Row", "make_folder", "stem", "unused", "write_answer", "write_person", "write_rows"]
+__all__ = ["PHOTOS", "Row", "stem", "unused", "write_answer", "write_person", "write_rows"]
 
 _FILES = {"obj": "neutral.obj", "ply": "neutral.ply", "glb": "face.glb", "npz": "face.npz", "report": "report.html"}
 
@@ -35,15 +35,6 @@ class Row(NamedTuple):
     problem: str | None = None
     """BadPhoto, NoFaceFound, PoorPhoto, Disagrees, BadOutput"""
     message: str | None = None
-
-
-def make_folder(folder: Path) -> None:
-    """Make a folder for results, unless it is there. Raises BadOutput."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        why = error.strerror or error
-        raise BadOutput(f"{folder} cannot be made or used as a folder for results ({why}): choose another") from None
 
 
 def write_answer(answer: Reconstruction, path: Path, view: int | None, animation: Animation | None) -> Path:

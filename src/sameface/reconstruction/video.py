@@ -31,8 +31,9 @@ from scipy.spatial.transform import Rotation
 
 from sameface.core.camera import WeakPerspective
 from sameface.core.errors import BadPhoto, NoFaceFound
+from sameface.core.files import write_file
 from sameface.core.geometry import euler_from_rotation, intersection_over_union
-from sameface.mesh.write import Animation, write_file
+from sameface.mesh.write import Animation
 from sameface.photo import MIN_SCORE
 from sameface.photo.face import Observation
 from sameface.photo.observe import picture_around, points_of

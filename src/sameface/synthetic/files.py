@@ -26,8 +26,7 @@ import numpy as np
 
 from sameface import morphable
 from sameface.core.errors import BadData, BadOutput
-from sameface.core.files import names_in
-from sameface.mesh.write import write_file
+from sameface.core.files import names_in, write_file
 from sameface.morphable import MorphableModel
 from sameface.synthetic.look import load_skin
 from sameface.synthetic.people import Head, Picture, View, draw, look_at, prepare, render

@@ -48,6 +48,7 @@ def export(
 
     from sameface.training import train
 
+    only = (only,) if isinstance(only, str) else only
     method, described = train.restore(run, weights)
     name = Path(described["method"]).stem
     out = out or run / f"{name}.onnx"

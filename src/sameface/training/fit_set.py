@@ -28,13 +28,11 @@ from jaxtyping import Int
 
 from sameface.core import plugins, processes
 from sameface.core.errors import BadData, BadOutput, SameFaceError
-from sameface.core.files import sha256
-from sameface.mesh.write import write_file
+from sameface.core.files import make_folder, sha256, write_file
 from sameface.morphable import default
 from sameface.photo import detect
 from sameface.photo.observe import points_of
 from sameface.photo.predictor import Predictor, load
-from sameface.reconstruction.outputs import make_folder
 from sameface.training.datasets.labelled import ABOUT, LABELS, schema
 from sameface.training.fit_shard import Options, fit_shard, owners
 

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float
 
 from sameface.core.errors import BadData
-from sameface.core.files import sha256
+from sameface.core.files import hint, sha256
 from sameface.mesh.read import read_mesh
 from sameface.morphable import default
 from sameface.photo import image
@@ -56,16 +56,19 @@ def read_side(given: Person, predictor: str, min_score: float) -> Side:
     if isinstance(given, Reconstruction):
         return _reconstructed("the reconstruction", given, {}, None)
     if not isinstance(given, str | os.PathLike):
-        return _photos([Path(one) for one in given], predictor, min_score)
+        several = list(image.one_by_one(given))
+        if not all(isinstance(one, str | os.PathLike) for one in several):
+            raise TypeError("verify takes paths; photos in memory are reconstructed before: verify(reconstruct(a), b)")
+        return _photos(several, predictor, min_score)
     path = Path(given)
     if (path / "result.json").is_file():
         path = path / "result.json"
     if path.suffix.lower() in SAVED and not path.is_dir():
         return _saved(path)
-    return _photos([path], predictor, min_score)
+    return _photos([given], predictor, min_score)
 
 
-def _photos(given: Sequence[Path], predictor: str, min_score: float) -> Side:
+def _photos(given: Sequence[str | os.PathLike[str]], predictor: str, min_score: float) -> Side:
     paths = image.gather(given)
     answer = reconstruct(*paths, predictor=predictor, min_score=min_score)
     used = {view.seen.photo for view in answer.views}
@@ -83,7 +86,8 @@ def _reconstructed(name: str, answer: Reconstruction, files: Mapping[str, str], 
 
 def _saved(path: Path) -> Side:
     if not path.is_file():
-        raise BadData(f"there is no file {path}; give a photo, a folder of photos, a result.json, an .npz or a mesh")
+        wanted = "give a photo, a folder of photos, a result.json, an .npz or a mesh"
+        raise BadData(f"there is no file {path}{hint(str(path))}; {wanted}")
     readers = {".json": _result_json, ".npz": _arrays}
     if path.suffix.lower() not in readers:
         side = Side(str(path), read_mesh(path).vertices.astype(np.float64))

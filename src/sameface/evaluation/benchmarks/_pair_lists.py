@@ -14,8 +14,8 @@ from jaxtyping import Float
 from PIL import Image, UnidentifiedImageError
 
 from sameface.core.errors import BadData
+from sameface.core.files import write_file
 from sameface.evaluation.case import Case
-from sameface.mesh.write import write_file
 
 __all__ = [
     "Pair", "Question", "cases_of", "centre_box", "lfw_questions", "noise", "pairs_of", "read_lfw_pairs", "read_lines",

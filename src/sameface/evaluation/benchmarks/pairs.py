@@ -25,11 +25,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from sameface.core.errors import AssetMissing, BadData
-from sameface.core.files import names_in
+from sameface.core.files import names_in, write_file
 from sameface.evaluation.benchmarks import _pair_lists as pair_lists
 from sameface.evaluation.benchmarks import _verification as verification
 from sameface.evaluation.case import Case, Published
-from sameface.mesh.write import write_file
 
 __all__ = [
     "Options", "asks", "cases", "curves", "fingerprint", "main", "prepare", "published", "sample", "score", "summary",
