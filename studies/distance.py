@@ -23,7 +23,7 @@ from sameface.morphable import default
 from sameface.photo.observe import points_of
 from sameface.photo.predictor import load
 from sameface.reconstruction.cameras import USUAL_DISTANCE, perspective_from_weak
-from sameface.reconstruction.fit import Measured, Priors, fit
+from sameface.reconstruction.fit import Measured, Priors, fit, tempered
 from table import observed
 
 TITLE, RESULT = "Distance of the face", Path("results/distance.json")
@@ -80,7 +80,7 @@ def seen(
         chosen = [rng.choice(np.flatnonzero(np.abs(yaw - one) < 0.15)) for one in turned]
         side = np.sqrt(np.ptp(landmarks, axis=1).prod(1))[:, None]
         landmarks, sigma = landmarks + missed[chosen] * side[..., None], expected[chosen] * side
-        sigma = np.maximum(sigma, 0.25 * np.median(sigma, axis=1, keepdims=True))
+        sigma = tempered(sigma)
     else:
         landmarks = landmarks + rng.normal(0, noise, landmarks.shape) * scale[:, None, None]
         sigma = np.repeat(noise * scale[:, None], landmarks.shape[1], axis=1)

@@ -21,7 +21,7 @@ from sameface.morphable.points import Points
 from sameface.photo import image
 from sameface.photo.observe import LAPLACE_TO_SIGMA, QUALITY_HALVES_AT, points_of
 from sameface.photo.predictor import FIVE, Predictor, affine_from_landmarks, load
-from sameface.reconstruction.fit import Measured, Priors, fit
+from sameface.reconstruction.fit import Measured, Priors, fit, tempered
 from sameface.training.datasets import pointlabels
 from sameface.training.dense_points import POINT_IDS, dense_points
 
@@ -68,7 +68,7 @@ def looked(network: Predictor, pictures: list[np.ndarray], around: np.ndarray) -
     shift = np.stack([apply_affine(b, (t[None] + 0.5) * size)[0] for b, t in zip(back, s["translation"], strict=True)])
     camera = WeakPerspective(rotation, shift, s["scale"] * size * zoom, (pointlabels.SIDE, pointlabels.SIDE))
     sigma = LAPLACE_TO_SIGMA * s["landmark_error"] * size * zoom[:, None]
-    sigma = np.maximum(sigma, 0.25 * np.median(sigma, axis=1, keepdims=True))
+    sigma = tempered(sigma)
     error = np.median(s["landmark_error"], axis=1)
     return Seen(
         Measured(around, sigma, s["identity"], s["expression"], camera),

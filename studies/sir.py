@@ -346,8 +346,8 @@ TEXT = (
     "The rows use landmarks for a fifth of each batch only, as the paper has it, which costs more (1.8 %). Eq. 22 "
     "draws a photo for its person 78 times in 100, in the first part of the run too, so the 28,645 photos without a "
     "known person were seen less than once.\n\n"
-    "The network that ships (`ship`: everything, four times as long, from the run with the weight 8; its identity "
-    "branch is `identity.onnx`) has an AUC of 88.0 by σ, 89.1 by vertices, and 1.43 % for the points.\n\n"
+    "The network that shipped until `recogniser` took its place (`ship`: everything, four times as long, from the run "
+    "with the weight 8) has an AUC of 88.0 by σ, 89.1 by vertices, and 1.43 % for the points.\n\n"
     "Without SIR the run took 20 minutes on one busy core, each row 5 more."
 )
 

@@ -164,8 +164,9 @@ def section(r: dict[str, Any]) -> list[Any]:
         "![shape error by yaw](images/sweep.png)",
         "On rendered neutral people no network here is better than the mean face: they have learnt from photos only, "
         "and what they see in a rendering is systematically off, the more the further a head is turned. The identity "
-        "part of what ships is as good as the mean face within 30 degrees, since its fit expects a part of what `sir` "
-        "says (3.2 mm before that). Training on synthetic people has to mend the rest. Expressions that change the "
+        "part of what shipped when this was measured is as good as the mean face within 30 degrees, since its fit "
+        "expected a part of what `sir` says (3.2 mm before that). Training on synthetic people has to mend the rest. "
+        "Expressions that change the "
         "face much (happiness, surprise, disgust, fear) they do see. `scnn`'s 68 points belong to another morphable "
         "model, whose jaw and brow lie elsewhere, so its errors hold that too. The paper's own table (BU-3DFE): 2.01 "
         "mm, 3DDFA 2.75.",

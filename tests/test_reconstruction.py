@@ -49,15 +49,15 @@ def test_several_photos_give_one_identity_close_to_the_truth():
     assert answer.dropped == answer.notes == ()
 
 
-def test_what_the_networks_say_of_the_identity_is_believed_in_part():
-    """With the truth said, k of it is nearer than nothing of it, and points are still listened to."""
+def test_what_the_networks_say_of_the_identity_is_weighed_against_the_points():
+    """With the truth said, the answer is nearer than without; with another one said, points still count."""
     told = [replace(one, identity=ANNA) for one in views_of(ANNA)]
     nothing, said = off(join(views_of(ANNA)), ANNA), off(join(told), ANNA)
     assert said < 0.8 * nothing
     wrong = [replace(one, identity=BERT) for one in views_of(ANNA)]
     towards = off(join(wrong), BERT)
     assert off(join(views_of(ANNA), priors=PRIORS), BERT) > towards > 1.0
-    assert join(told).predictor == "isoface@0.1.0 sir@0.1.0"
+    assert join(told).predictor == "isoface@0.1.0 recogniser@0.1.0"
 
 
 def test_more_photos_come_closer_than_one():

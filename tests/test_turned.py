@@ -55,12 +55,13 @@ def test_a_face_is_found_from_every_side_where_it_is(who, quarters):
 
 
 def test_a_phantom_in_a_face_on_its_head_loses_against_the_face(shared):
-    photo = read(str(shared / "cases" / "03_upside_down.jpg"))
+    path = str(shared("cases") / "03_upside_down.jpg")
+    photo = read(path)
     (phantom,), (found,) = observe(photo, load("default")), observe_turned(photo, load("default"))
     assert abs(np.degrees(euler_from_rotation(phantom.camera.rotation)[2])) < 60
     assert abs(np.degrees(euler_from_rotation(found.camera.rotation)[2])) > 170
     assert found.score * found.quality > 2 * phantom.score * phantom.quality
-    answer = reconstruct(str(shared / "cases" / "03_upside_down.jpg"))
+    answer = reconstruct(path)
     assert any("03_upside_down.jpg: it was turned by 180°" in note for note in answer.notes)
 
 

@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.signal import correlate
 
+import clips
 from faces import astronaut, person, scenery, seen_by
 from sameface import cli
 from sameface.core.camera import WeakPerspective
@@ -23,7 +24,7 @@ from sameface.core.errors import BadPhoto, NoFaceFound
 from sameface.core.geometry import apply_affine, euler_from_rotation, rotation_from_axis_angle, rotation_from_euler
 from sameface.mesh.write import Animation, write_glb
 from sameface.morphable import default
-from sameface.photo.views import Promised, frames
+from sameface.photo.clip import Promised, frames
 from sameface.reconstruction import reconstruct, video
 from sameface.reconstruction.fit import Priors
 from sameface.reconstruction.reconstruct import Looked
@@ -54,12 +55,7 @@ def lag(found: np.ndarray, truth: np.ndarray) -> int:
 
 
 def written(path: Path, pictures: list[np.ndarray]) -> Path:
-    height, width = pictures[0].shape[:2]
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), RATE, (width, height))
-    for picture in pictures:
-        writer.write(np.ascontiguousarray(picture[..., ::-1]))
-    writer.release()
-    return path
+    return clips.written(path, pictures, rate=round(RATE))
 
 
 def motion() -> tuple[np.ndarray, np.ndarray]:
@@ -388,7 +384,7 @@ def test_a_clip_without_a_face_and_one_too_long_are_refused(tmp_path, monkeypatc
     monkeypatch.setattr(video, "MOST_FRAMES", 2)
     with pytest.raises(BadPhoto, match=r"empty\.mp4 has 3 frames or more; at most 2 are read: cut it into parts"):
         track(path)
-    monkeypatch.setattr(video, "promised", lambda _: Promised(0, RATE))
+    monkeypatch.setattr(video, "promised", lambda _: Promised(0, RATE, 0.0))
     with pytest.raises(BadPhoto, match="at most 2 are read"):
         track(path)
 

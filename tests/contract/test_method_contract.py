@@ -29,6 +29,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "isoface": {"size": 32, "widths": (8, 8, 8), "blocks": (1, 1, 1), "features": 16},
     "landmark_depth": {"size": 32, "channels": (4, 6, 8, 8), "features": 16, "views": 8},
     "multiview": {"size": 32},
+    "recogniser": {"widths": (4, 4, 4, 4), "blocks": (1, 1, 1, 1)},
     "scnn": {"size": 48, "features": 8, "stage": 2},
     "sir": {"warm_up": 0.0, "features": 16, "persons": 8, "picture": 28},
 }

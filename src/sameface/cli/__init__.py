@@ -62,9 +62,9 @@ def reconstruct(
         quiet: No progress bar and no summary.
     """
     from sameface.cli import people as many
+    from sameface.photo.clip import is_video
     from sameface.photo.observe import points_of
     from sameface.photo.predictor import load
-    from sameface.photo.views import is_video
     from sameface.reconstruction import outputs
     from sameface.reconstruction.reconstruct import check_options
 

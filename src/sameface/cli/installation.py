@@ -14,7 +14,7 @@ from sameface.reconstruction.reconstruct import reconstruct
 
 __all__ = ["examine"]
 
-PACKAGES = ("numpy", "onnxruntime", "opencv-python-headless", "pillow", "pillow-heif", "torch", "ray")
+PACKAGES = ("numpy", "onnxruntime", "av", "opencv-python-headless", "pillow", "pillow-heif", "torch", "ray")
 
 
 def examine() -> tuple[list[str], bool]:

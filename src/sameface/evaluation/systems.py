@@ -51,8 +51,8 @@ NAMES = ("default", "mean")
 CODE = (
     "photo/observe", "reconstruction/agreement", "reconstruction/fit", "reconstruction/cameras",
     "reconstruction/reconstruct", "photo/detect", "photo/predictor", "photo/image", "photo/decode", "photo/lens",
-    "photo/turned", "photo/views", "core/camera", "core/geometry", "evaluation/systems", "evaluation/case",
-    "evaluation/case_photos", "evaluation/networks", "morphable/points",
+    "photo/turned", "photo/clip", "photo/views", "core/camera", "core/geometry", "evaluation/systems",
+    "evaluation/case", "evaluation/case_photos", "evaluation/networks", "morphable/points",
 )  # fmt: skip
 """modules whose text decides what a system measures"""
 

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 from jaxtyping import Float, UInt8
 
-__all__ = ["FAULTS", "augmented", "moved", "spoiled"]
+__all__ = ["FAULTS", "augmented", "jostled", "mirrored", "moved", "spoiled"]
 
 FAULTS = ("dark", "blurred", "hidden")
 """what may spoil a picture so much that it shows the face no more"""
@@ -17,6 +17,17 @@ def moved(
     linear = zoom * np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
     middle = np.full(2, size / 2)
     return np.column_stack([linear @ affine[:, :2], linear @ (affine[:, 2] - middle) + middle + shift])
+
+
+def jostled(affine: Float[np.ndarray, "2 3"], size: int, rng: np.random.Generator) -> Float[np.ndarray, "2 3"]:
+    """The affine of a crop turned, zoomed and shifted a little, as five points of a detector differ."""
+    turn, zoom, shift = np.radians(rng.normal(0, 4)), np.exp(rng.normal(0, 0.04)), rng.normal(0, 2, 2)
+    return moved(affine, size, turn=turn, zoom=zoom, shift=shift)
+
+
+def mirrored(affine: Float[np.ndarray, "2 3"], size: int) -> Float[np.ndarray, "2 3"]:
+    """The affine of the mirror image of a crop of `size` px."""
+    return np.array([[-1.0, 0, size], [0, 1, 0]]) @ np.vstack([affine, [0, 0, 1]])
 
 
 def augmented(crop: UInt8[np.ndarray, "S S 3"], rng: np.random.Generator) -> UInt8[np.ndarray, "S S 3"]:

@@ -31,7 +31,7 @@ from sameface.core.camera import Camera, Perspective
 from sameface.morphable.points import Points
 from sameface.reconstruction.cameras import camera_jacobian, fit_cameras, huber_weights, moved, ridged
 
-__all__ = ["Fit", "Measured", "Priors", "fit"]
+__all__ = ["Fit", "Measured", "Priors", "fit", "tempered"]
 
 AT_ONCE = 4
 """photos whose Jacobians are held at a time"""
@@ -50,7 +50,7 @@ class Priors:
     """λ_id: pull towards the expected face"""
     repeated: float = 0.5
     """r: correlation of the errors of two photos of a person"""
-    network: float = 0.6
+    network: float = 1.0
     """k: the expected face is this part of what the network says; 0: the average face"""
     expression: float = 20.0
     """λ_exp: pull towards the network's expression"""
@@ -93,6 +93,11 @@ class Fit(Batch):
     """median landmark distance of each photo, as a fraction of the face's size in it"""
     objective: tuple[float, ...]
     """before the first and after each round"""
+
+
+def tempered(sigma: Float[np.ndarray, "N L"]) -> Float[np.ndarray, "N L"]:
+    """σ of points of N photos with none believed more than four times as much as the median one of its photo."""
+    return np.maximum(sigma, 0.25 * np.median(sigma, axis=1, keepdims=True))
 
 
 def fit(

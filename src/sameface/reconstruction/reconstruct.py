@@ -21,7 +21,7 @@ from sameface.photo.predictor import Predictor, load, networks_name
 from sameface.photo.turned import observe_turned
 from sameface.reconstruction.agreement import disagreeing, reason
 from sameface.reconstruction.cameras import in_perspective
-from sameface.reconstruction.fit import Fit, Measured, Priors, fit
+from sameface.reconstruction.fit import Fit, Measured, Priors, fit, tempered
 from sameface.reconstruction.result import Reconstruction, View
 
 __all__ = [
@@ -205,10 +205,7 @@ def check_options(
 
 
 def measured(seen: Sequence[Observation], *, weak: bool = False) -> Measured:
-    """Observations as the data of a fit, in perspective unless `weak`.
-
-    No point is believed four times as much as the median one of its photo.
-    """
+    """Observations as the data of a fit, in perspective unless `weak`; σ are `tempered`."""
     sigma = np.stack([o.sigma for o in seen])
     far = WeakPerspective(
         rotation=np.stack([o.camera.rotation for o in seen]),
@@ -220,7 +217,7 @@ def measured(seen: Sequence[Observation], *, weak: bool = False) -> Measured:
     camera, distance = in_perspective(far, np.array([o.size for o in seen], np.float64), focal)
     return Measured(
         landmarks=np.stack([o.landmarks for o in seen]),
-        sigma=np.maximum(sigma, 0.25 * np.median(sigma, axis=1, keepdims=True)),
+        sigma=tempered(sigma),
         identity=np.stack([o.identity for o in seen]),
         expression=np.stack([o.expression for o in seen]),
         camera=far if weak else camera,

@@ -35,10 +35,10 @@ from sameface.core.files import write_file
 from sameface.core.geometry import euler_from_rotation, intersection_over_union
 from sameface.mesh.write import Animation
 from sameface.photo import MIN_SCORE
+from sameface.photo.clip import Promised, frames, promised
 from sameface.photo.face import Observation
 from sameface.photo.observe import picture_around, points_of
 from sameface.photo.predictor import load
-from sameface.photo.views import frames, promised
 from sameface.reconstruction.cameras import perspective_from_weak
 from sameface.reconstruction.fit import fit
 from sameface.reconstruction.reconstruct import check_options, join, look, measured, no_face_of_that_number
@@ -165,15 +165,13 @@ def track(
         problems.append(problem[2] if problem else "")
         seconds.append(frame.seconds)
         if progress is not None:
-            progress(frame.number + 1, max(said.frames, frame.number + 1))
+            progress(frame.number + 1, max(said.frames or round(said.end * said.rate), frame.number + 1))
     if not seen:
         raise NoFaceFound(f"no face in any of the {len(problems)} frames of {path}. Of the first: {problems[0]}")
-    notes = []
-    if len(problems) < 0.98 * said.frames - 2:
-        notes.append(f"only {len(problems)} of the {said.frames} frames that the file promises could be decoded")
-    times, note = _times(np.array(seconds), said.rate, path)
+    times, notes = _times(np.array(seconds), said.rate, path)
+    notes += _missing(times, said)
     person = join(_chosen(path, seen), predictor=predictor, iris=iris, ipd=ipd)
-    return _through(path, seen, person, times, tuple(problems), smooth, predictor, tuple(notes + note))
+    return _through(path, seen, person, times, tuple(problems), smooth, predictor, tuple(notes))
 
 
 def spread(yaw: Float[np.ndarray, " N"], quality: Float[np.ndarray, " N"], count: int = VIEWS) -> Int[np.ndarray, " M"]:
@@ -229,6 +227,16 @@ def _times(seconds: Float[np.ndarray, " N"], rate: float, path: Path) -> tuple[F
     if not rate:
         raise BadPhoto(f"{path} tells neither the times of its frames nor their rate; convert it to MP4")
     return np.arange(len(seconds)) / rate, [f"the times in the file do not count upwards; {rate:g} frames/s are taken"]
+
+
+def _missing(seconds: Float[np.ndarray, " N"], said: Promised) -> list[str]:
+    """A note where a file promises more than could be decoded."""
+    if len(seconds) < 0.98 * said.frames - 2:
+        return [f"only {len(seconds)} of the {said.frames} frames that the file promises could be decoded"]
+    last = seconds[-1] + (1 / said.rate if said.rate else 0.0)
+    if not said.frames and last < 0.98 * said.end - 2 * (last - seconds[-1]):
+        return [f"the file breaks off: its frames end after {last:.1f} s, but it promises {said.end:.1f} s"]
+    return []
 
 
 def _chosen(path: Path, seen: dict[int, Observation]) -> list[Observation]:

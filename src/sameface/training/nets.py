@@ -1,12 +1,13 @@
-"""Backbones that several methods share, and the course of their learning rates."""
+"""Backbones that several methods share, the course of their learning rates, and which weights decay."""
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 from torch import Tensor, nn
 from torch.nn import functional
 
-__all__ = ["VGG16", "SphereFace", "one_cycle", "residual"]
+__all__ = ["VGG16", "SphereFace", "one_cycle", "parameter_groups", "residual"]
 
 
 class _Unit(nn.Module):
@@ -92,6 +93,13 @@ def one_cycle(progress: float) -> float:
     if progress < 0.03:
         return (progress + 1e-4) / 0.03
     return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * (progress - 0.03) / 0.97))
+
+
+def parameter_groups(network: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """An optimiser's two groups: weights of two axes and more, which decay, and biases and norms, which do not."""
+    decay = [p for p in network.parameters() if p.ndim > 1]
+    rest = [p for p in network.parameters() if p.ndim <= 1]
+    return [{"params": decay, "weight_decay": weight_decay}, {"params": rest, "weight_decay": 0.0}]
 
 
 def residual(widths: Sequence[int], blocks: Sequence[int]) -> nn.Sequential:

@@ -33,6 +33,8 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor, nn
 
+from sameface.training.nets import parameter_groups
+
 __all__ = ["Config", "Method"]
 
 STRIDES = (8, 16, 32)
@@ -136,10 +138,7 @@ class Method(nn.Module):
 
     def optimizer(self) -> torch.optim.Optimizer:
         """AdamW; weight decay on convolutions only."""
-        kernels = [p for p in self.parameters() if p.ndim > 1]
-        rest = [p for p in self.parameters() if p.ndim <= 1]
-        groups = [{"params": kernels, "weight_decay": self.config.weight_decay}, {"params": rest, "weight_decay": 0.0}]
-        return torch.optim.AdamW(groups, lr=self.config.lr)
+        return torch.optim.AdamW(parameter_groups(self, self.config.weight_decay), lr=self.config.lr)
 
     def schedule(self, progress: float) -> float:
         """Warm-up over 3 % of the steps, then a cosine to zero."""

@@ -48,7 +48,7 @@ from sameface import __version__
 from sameface.core.errors import BadData
 from sameface.morphable.formats import open_or_default
 from sameface.photo import image
-from sameface.photo.augment import augmented, moved
+from sameface.photo.augment import augmented, jostled
 from sameface.photo.predictor import affine_for_sphereface, five_of_68
 from sameface.training.labels import in_photo
 from sameface.training.nets import SphereFace, one_cycle
@@ -217,7 +217,7 @@ class Method(nn.Module):
         points = self._points(identity, expression) @ matrix[:2, :3].T + matrix[:2, 3]
         affine = affine_for_sphereface(five_of_68(points))
         if train:
-            affine = _moved(affine, rng)
+            affine = jostled(affine, SIZE, rng)
         crop = image.crop(item["image"], affine, (SIZE, SIZE), edge=True)
         return {
             "images": augmented(crop, rng) if train else crop,
@@ -284,9 +284,3 @@ def _decoder(basis: Float[np.ndarray, "V 3 S"], length: int, scale: float, shift
         layer.weight[:, :used] = torch.from_numpy(scale * columns[:, :used])
         layer.bias.copy_(torch.from_numpy(shift * columns[:, :used].sum(1)))
     return layer
-
-
-def _moved(affine: Float[np.ndarray, "2 3"], rng: np.random.Generator) -> Float[np.ndarray, "2 3"]:
-    """The crop turned, zoomed and shifted a little, as five points of a detector differ."""
-    turn, zoom, shift = np.radians(rng.normal(0, 4)), np.exp(rng.normal(0, 0.04)), rng.normal(0, 2, 2)
-    return moved(affine, SIZE, turn=turn, zoom=zoom, shift=shift)

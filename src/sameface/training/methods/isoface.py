@@ -36,11 +36,11 @@ from torch import Tensor, nn
 from sameface import __version__, morphable
 from sameface.core.geometry import apply_affine, rotation_from_6d
 from sameface.morphable.points import Points
-from sameface.photo.augment import FAULTS, augmented, moved, spoiled
+from sameface.photo.augment import FAULTS, augmented, mirrored, moved, spoiled
 from sameface.photo.predictor import FIVE, affine_from_landmarks
 from sameface.training.dense_points import AFLW_MIRRORED, OVAL, POINT_IDS, dense_points
 from sameface.training.labels import IBUG_MIRRORED
-from sameface.training.nets import one_cycle, residual
+from sameface.training.nets import one_cycle, parameter_groups, residual
 
 OVAL_WEIGHT = 0.4
 LID_WEIGHT = 2.0
@@ -209,9 +209,7 @@ class Method(nn.Module):
 
     def optimizer(self) -> torch.optim.Optimizer:
         """AdamW, no decay on biases and norms."""
-        decay = [p for p in self.parameters() if p.ndim > 1]
-        rest = [p for p in self.parameters() if p.ndim <= 1]
-        groups = [{"params": decay, "weight_decay": self.config.weight_decay}, {"params": rest, "weight_decay": 0.0}]
+        groups = parameter_groups(self, self.config.weight_decay)
         return torch.optim.AdamW(groups, lr=self.config.lr, betas=(0.9, 0.98))
 
     def schedule(self, progress: float) -> float:
@@ -228,7 +226,7 @@ class Method(nn.Module):
         affine = _jittered(affine, self.config, rng) if train else affine
         flip = train and rng.random() < 0.5
         if flip:
-            affine = np.array([[-1.0, 0, self.config.size], [0, 1, 0]]) @ np.vstack([affine, [0, 0, 1]])
+            affine = mirrored(affine, self.config.size)
         crop = _warp(item["image"], affine, self.config.size)
         points = {name: apply_affine(affine, at) / self.config.size - 0.5 for name, at in points.items()}
         if flip:

@@ -53,7 +53,7 @@ from sameface.morphable import MorphableModel
 from sameface.morphable.formats import open_or_default
 from sameface.morphable.points import Points
 from sameface.photo import image
-from sameface.photo.augment import augmented, moved
+from sameface.photo.augment import augmented, jostled
 from sameface.photo.predictor import affine_for_sphereface, five_of_68
 from sameface.training import appearance, losses
 from sameface.training.appearance import placed, resized
@@ -335,7 +335,7 @@ class Method(nn.Module):
         landmarks = item["landmarks68_projected"].astype(np.float64)
         affine = affine_for_sphereface(five_of_68(landmarks))
         if train:
-            affine = _moved(affine, rng)
+            affine = jostled(affine, SIZE, rng)
         crop = image.crop(item["image"], affine, (SIZE, SIZE), edge=True)
         return {
             "images": augmented(crop, rng) if train else crop,
@@ -389,9 +389,3 @@ def _start(model: MorphableModel) -> Float[np.ndarray, " 3"]:
     affine = affine_for_sphereface(five_of_68(flat))
     scale = np.sqrt(np.linalg.det(affine[:, :2]))
     return np.array([np.log(scale / SIZE), *(affine[:, 2] / SIZE - 0.5)])
-
-
-def _moved(affine: Float[np.ndarray, "2 3"], rng: np.random.Generator) -> Float[np.ndarray, "2 3"]:
-    """The crop turned, zoomed and shifted a little, as five points of a detector differ."""
-    turn, zoom, shift = np.radians(rng.normal(0, 4)), np.exp(rng.normal(0, 0.04)), rng.normal(0, 2, 2)
-    return moved(affine, SIZE, turn=turn, zoom=zoom, shift=shift)
