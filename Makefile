@@ -1,7 +1,8 @@
 # make test   everything that must hold: style, types, who imports whom, tests with coverage
 # make test-versions   the lowest and the newest versions of every dependency, on every Python there is (minutes)
+# make hostile   more than 500 damaged and hostile inputs through every door -> results/hostile.json (Linux; minutes)
 # make demo   two famous photos -> demo/
-# Both set up their own virtual environment in .venv the first time (Python 3.11 or newer, package registries).
+# All set up their own virtual environment in .venv the first time (Python 3.11 or newer, package registries).
 
 PYTHON ?= python3
 TORCH ?= torch==2.13.0
@@ -10,7 +11,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 # compiled files are kept, whatever the environment says: without them each process of a test takes 15 s more to start
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: test test-versions slow demo format clean
+.PHONY: test test-versions slow hostile demo format clean
 .DELETE_ON_ERROR:
 
 test: .venv/.dev
@@ -26,6 +27,9 @@ test-versions: .venv/.dev
 
 slow: .venv/.dev
 	OMP_NUM_THREADS=2 $(BIN)/python -m pytest -m slow
+
+hostile: .venv/.dev
+	PYTHONPATH=tests $(BIN)/python tests/hostile/hostile_run.py --out results/hostile.json
 
 demo: .venv/.run demo/.photos
 	$(BIN)/python tools/demo.py reconstruct demo

@@ -7,6 +7,7 @@ import signal
 import sys
 import threading
 import time
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -195,7 +196,7 @@ def test_what_systems_leave_beside_photos_and_results_is_no_row(people, whole, t
     out = littered(Path(shutil.copytree(whole, tmp_path / "out")))
     (out / "photos" / "000001.parquet").unlink()
     (out / "photos" / "copy of 000000.parquet").write_bytes((out / "photos" / "000000.parquet").read_bytes())
-    about = {**told, "sha256": people_list.write(people_list.people([photos])[1], tmp_path / "plan", 5)[3]}
+    about = {**told, "sha256": people_list.write(people_list.people([photos])[1], BytesIO(), 5)[3]}
     (out / "bulk.json").write_text(json.dumps(about))
     again = bulk([photos], out, PIECES, workers=0)
     for name in ("photos", "photos_used", "persons", "persons_used", "errors"):
@@ -231,6 +232,43 @@ def test_stopped_it_goes_on_and_gives_the_same_bytes(people, whole, tmp_path):
     again = bulk([people], tmp_path, PIECES, workers=0, tick=lambda now, _: done.append(now))
     assert done[-1] == 8
     assert again["last_call"]["photos"] == 8
+
+
+def flipped(out: Path) -> None:
+    data = bytearray((out / "photos" / "000000.parquet").read_bytes())
+    data[len(data) // 3] ^= 1
+    (out / "photos" / "000000.parquet").write_bytes(data)
+
+
+def zeroed(out: Path) -> None:
+    data = (out / "persons" / "000001.parquet").read_bytes()
+    (out / "persons" / "000001.parquet").write_bytes(data[:40] + bytes(60) + data[100:])
+
+
+def swapped(out: Path) -> None:
+    for kind in ("photos", "persons"):
+        first, second = (out / kind / f"00000{k}.parquet" for k in (0, 1))
+        first.rename(out / "first")
+        second.rename(first)
+        (out / "first").rename(second)
+
+
+def counted_wrong(out: Path) -> None:
+    told = json.loads((out / "bulk.json").read_text())
+    (out / "bulk.json").write_text(json.dumps(told | {"photos_used": 8}))
+
+
+@pytest.mark.parametrize(("damage", "new"), [(flipped, 3), (zeroed, 5), (swapped, 8), (counted_wrong, 0)])
+def test_what_is_found_is_believed_only_as_far_as_its_checksum(people, whole, tmp_path, damage, new):
+    shutil.copytree(whole, out := tmp_path / "out")
+    before, told = contents(out), json.loads((out / "bulk.json").read_text())
+    damage(out)
+    again, told_before = bulk([people], out, PIECES, workers=0), told.pop("last_call")
+    assert contents(out).keys() == before.keys()
+    assert again.pop("last_call")["photos"] == (new or told_before["photos"])
+    assert again == told
+    if not new:
+        assert contents(out) == before
 
 
 def same_row(mine: dict, theirs: dict) -> None:
@@ -332,7 +370,8 @@ def test_a_ray_that_starts_nothing_is_not_waited_for_forever(people, cluster, tm
 def test_no_person_is_split_and_no_photo_is_lost(tmp_path_factory, counts, size):
     everybody = [(f"p{k}", [f"{k}/{j}" for j in range(count)]) for k, count in enumerate(counts)]
     file = tmp_path_factory.mktemp("plan") / "plan.parquet"
-    sizes, photos, persons, _ = people_list.write(iter(everybody), file, size)
+    with file.open("wb") as opened:
+        sizes, photos, persons, _ = people_list.write(iter(everybody), opened, size)
     plan = parquet.ParquetFile(file)
     shards = [plan.read_row_group(k).to_pylist() for k in range(plan.num_row_groups)]
     listed = [(row["person"], row["path"]) for shard in shards for row in shard]
@@ -454,7 +493,7 @@ def test_lists_that_cannot_be_read_are_refused(tmp_path, name, content, message)
 def test_a_person_of_too_many_photos_is_refused(tmp_path):
     everybody = iter([("crowd", ["x"] * 2001)])
     with pytest.raises(BadData, match=r"person crowd has 2001 photos, more than 2000.* --each"):
-        people_list.write(everybody, tmp_path / "plan.parquet", 5)
+        people_list.write(everybody, BytesIO(), 5)
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageCms, PngImagePlugin
 
 from sameface.core.errors import BadPhoto, compared
+from sameface.photo.face import Photo
 from sameface.photo.image import crop, gather, one_by_one, read
 
 ORIENTATION, FOCAL_MM, FOCAL_35 = 0x0112, 0x920A, 0xA405
@@ -215,8 +216,9 @@ def test_bytes_in_every_form_are_a_photo(scene, tmp_path):
         data, bytearray(data), memoryview(data), io.BytesIO(data), f"data:image/png;base64,{as_text}",
         f"data:;base64,{as_text.rstrip('=')}", f"DATA:image/png,{quote_from_bytes(data)}",
     ):  # fmt: skip
-        np.testing.assert_array_equal(read(source).pixels, scene)
-        assert read(source).name == "the picture in memory"
+        photo = read(source)
+        np.testing.assert_array_equal(photo.pixels, scene)
+        assert photo.name == "the picture in memory"
     with (tmp_path / "anna.png").open("rb") as file:
         photo = read(file)
     assert photo.name == str(tmp_path / "anna.png")
@@ -238,9 +240,12 @@ def test_bytes_in_every_form_are_a_photo(scene, tmp_path):
 )
 def test_what_gives_no_photo_says_what_to_do(source, message, tmp_path):
     (tmp_path / "text.jpg").write_text("grüße")
+    given = source(tmp_path)
     with pytest.raises(BadPhoto, match=message) as said:
-        read(source(tmp_path))
+        read(given)
     assert len(str(said.value)) < 300
+    if not isinstance(given, str):
+        given.close()
 
 
 def test_a_file_that_is_open_and_too_large_is_not_read_whole(monkeypatch):
@@ -548,3 +553,9 @@ def test_crop_refuses_an_affine_that_flattens(scene):
         crop(scene, np.zeros((2, 3)), (10, 10))
     with pytest.raises(ValueError, match="finite affine"):
         crop(scene, np.full((2, 3), np.nan), (10, 10))
+
+
+@pytest.mark.parametrize("focal", [float("nan"), float("inf"), 0.0, -1.0])
+def test_a_photo_has_no_focal_length_that_cannot_be(focal):
+    with pytest.raises(ValueError, match=r"the focal length of a\.jpg is .*; it is a positive number of px, or None"):
+        Photo(np.zeros((20, 20, 3), np.uint8), "a.jpg", focal=focal)

@@ -91,7 +91,10 @@ def test_somebody_else_among_the_photos_is_left_out(count, place):
         if row["shapes"] == "of the fit" and [row["mm"], row["× median"]] == rates["chosen"]
     )
     found, lost = row["strangers left out"], row["own photos left out by mistake, without"]
-    assert f"({found:.0%} of strangers are left out so, and {lost:.0%} of own photos)" in answer.dropped[0][2]
+    assert (
+        f"({100 * found:.0f} % of strangers are left out so, and {100 * lost:.0f} % of own photos)"
+        in answer.dropped[0][2]
+    )
     np.testing.assert_allclose(answer.identity, join(photos).identity, atol=1e-6)
     assert len(answer.views) == count
 

@@ -7,12 +7,12 @@ from csv import reader
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from sameface.core.errors import BadData, BadPhoto, in_one_line
-from sameface.core.files import hint, names_in, open_file, walk
+from sameface.core.files import hint, names_in, open_file, plain, walk
 from sameface.photo import image
 
 __all__ = ["people", "write"]
@@ -64,7 +64,7 @@ def people(
     return Path("/"), _alone(given) if each else _in_folders(given)
 
 
-def write(everybody: Iterator[tuple[str, list[str]]], file: Path, size: int) -> tuple[list[int], int, int, str]:
+def write(everybody: Iterator[tuple[str, list[str]]], file: BinaryIO, size: int) -> tuple[list[int], int, int, str]:
     """Write the plan: a Parquet file of (path, person) with one row group per shard.
 
     A shard has at most `size` photos, or is one person. Returns the shards' numbers of photos, the numbers of photos
@@ -141,8 +141,8 @@ def _alone(folders: Sequence[Path]) -> Iterator[tuple[str, list[str]]]:
 
 
 def _text(path: str | Path) -> str:
-    """A path that can be written to a file; what is no UTF-8 in it is escaped, and will not be found."""
-    return os.fsencode(path).decode(errors="backslashreplace")
+    """A path as text that can be written to a file."""
+    return plain(path)
 
 
 # ── lists ──────────────────────────────────────────────────────────────────────────────────────────────────

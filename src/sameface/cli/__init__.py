@@ -17,7 +17,7 @@ from sameface.cli.exits import DONE, NOTHING, PARTLY, STOPPED, USAGE, exit_code
 from sameface.cli.terminal import harmless, streams
 from sameface.core import processes
 from sameface.core.errors import SameFaceError
-from sameface.core.files import make_folder
+from sameface.core.files import check_output, make_folder
 from sameface.photo import MIN_SCORE
 
 Kind = Literal["obj", "ply", "glb", "npz", "overlay", "report", "views"]
@@ -73,22 +73,23 @@ def reconstruct(
     if not photos:
         raise ValueError("give at least one photo or folder, for example: sameface reconstruct anna.jpg --out anna")
     clips = [photo for photo in photos if is_video(Path(photo))]
-    if clips and (len(photos) > 1 or each or all_faces):
+    if clips and (len(clips) == len(photos) > 1 or each or all_faces):
         raise ValueError(f"{clips[0]} is a video; give it alone, and leave out --each and --all-faces")
     check_options(face=face, iris=iris, ipd=ipd, min_score=min_score, smooth=smooth, focal=focal)
     points_of(load(predictor))
     asked = many.Asked(each, all_faces, face or 1, iris, ipd, focal, write, min_score, predictor, smooth, quiet)
-    given = many.gathered(photos)
+    given = many.gathered(photos, () if len(photos) == 1 else clips)
     paths, rows = [one for one in given if isinstance(one, Path)], [one for one in given if not isinstance(one, Path)]
-    make_folder(out)
+    make_folder(out, *photos)
+    many.check_not_written_over(out, paths)
     outputs.write_rows(out, rows)  # what cannot be written is said now, not after an hour
     try:
         with many.Progress("looking", None if clips else len(paths), quiet) as tick:
-            if clips:
+            if clips and len(photos) == 1:
                 rows.append(many.one_clip(paths.pop(), out, asked, tick))
             for person in many.people(paths, asked, rows, tick):
                 rows.extend(many.one_person(person, out, asked))
-    finally:
+    finally:  # Ctrl-C, too
         order = [str(one) if isinstance(one, Path) else one.photo for one in given]
         worked, complete = many.finished(out, rows, order)
     return exit_code(worked, complete)
@@ -117,6 +118,8 @@ def export(
     """
     from sameface.training.export import export as write
 
+    if out is not None:
+        check_output(out, run / weights)
     print(write(run, out, only=only, half=half, weights=weights))
     return DONE
 
@@ -173,6 +176,8 @@ def verify(
     """
     from sameface.verification.verify import verify as compare
 
+    if out is not None:
+        check_output(out, a, b)
     verdict = compare(a, b, far=far, predictor=predictor, min_score=min_score)
     print(verdict.word if quiet else verdict.as_text())
     for photo, _, message in verdict.dropped:
@@ -252,7 +257,8 @@ def _at_home(argument: str) -> str:
 def _outcome(given: list[str]) -> tuple[str, int]:
     """Run a verb: what went wrong, if anything did, and the exit code."""
     try:
-        return "", _run(given)
+        with processes.told_to_stop():
+            return "", _run(given)
     except ImportError as error:
         extra = {"model": "compile", "evaluate": "evaluate", "data": "evaluate", "bulk": "bulk"}.get(given[0], "train")
         return f"an optional package is missing ({error}): pip install 'sameface[{extra}]'", NOTHING

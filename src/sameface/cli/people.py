@@ -1,7 +1,8 @@
 """What `sameface reconstruct` does with many photos or a clip: who is one person, and what became of every photo."""
 
+import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,7 +17,20 @@ from sameface.reconstruction import outputs, reconstruct
 from sameface.reconstruction.outputs import PHOTOS, Row, stem, unused
 from sameface.reconstruction.result import Reconstruction
 
-__all__ = ["Asked", "Person", "Progress", "finished", "gathered", "one_clip", "one_person", "people"]
+__all__ = [
+    "Asked",
+    "Person",
+    "Progress",
+    "check_not_written_over",
+    "finished",
+    "gathered",
+    "one_clip",
+    "one_person",
+    "people",
+]
+
+
+STOPPED = "the command was stopped before it was done with this photo"
 
 
 class Asked(NamedTuple):
@@ -35,11 +49,14 @@ class Asked(NamedTuple):
     quiet: bool
 
 
-def gathered(photos: Iterable[str]) -> list[Path | Row]:
-    """The photo files behind files and folders, each once; in place of a path that leads nowhere, a row."""
+def gathered(photos: Iterable[str], clips: Container[str] = ()) -> list[Path | Row]:
+    """The photo files behind files and folders, each once; a row in place of `clips` and of paths that lead nowhere."""
     given: list[Path | Row] = []
     known: set[Path] = set()
     for photo in photos:
+        if photo in clips:
+            given.append(Row(photo, None, "BadPhoto", f"{photo} is a video; give it alone"))
+            continue
         try:
             found = image.gather([photo])
         except BadPhoto as error:
@@ -123,9 +140,19 @@ def one_clip(clip: Path, out: Path, asked: Asked, tick: Callable[..., None]) -> 
     return Row(str(clip), ".")
 
 
+def check_not_written_over(out: Path, photos: Iterable[Path]) -> None:
+    """Raise BadOutput if results would be written over a photo that is given."""
+    for photo in photos:
+        written_over = photo.name.endswith(outputs.OVERLAY) and os.path.isdir(photo.parent)
+        if written_over and os.path.samefile(photo.parent, out):
+            raise BadOutput(f"{photo} might be written over by a result of that name; choose another --out")
+
+
 def finished(out: Path, rows: list[Row], order: Sequence[str]) -> tuple[bool, bool]:
     """Write photos.json and say what could not be used; returns whether anything worked, and whether all did."""
     place = {photo: k for k, photo in enumerate(order)}
+    done = {row.photo for row in rows}
+    rows.extend(Row(photo, None, "Stopped", STOPPED) for photo in place if photo not in done)
     rows.sort(key=lambda row: place[row.photo])
     for message in dict.fromkeys(_line(row) for row in rows if row.problem):
         print(harmless(message), file=sys.stderr)

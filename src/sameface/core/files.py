@@ -17,8 +17,8 @@ from typing import Any, BinaryIO
 from sameface.core.errors import BadData, BadOutput, SameFaceError, compared, in_one_line
 
 __all__ = [
-    "PathLike", "check_output", "hint", "make_folder", "names_in", "open_file", "read_bytes", "read_json", "read_text",
-    "seal", "sealed", "sha256", "walk", "write_file", "written",
+    "PathLike", "check_output", "hint", "make_folder", "named", "names_in", "open_file", "plain", "read_bytes",
+    "read_json", "read_text", "seal", "sealed", "sha256", "walk", "write_file", "written",
 ]  # fmt: skip
 
 PathLike = str | os.PathLike[str]
@@ -191,8 +191,33 @@ def written(path: PathLike, *, durable: bool = False) -> Iterator[BinaryIO]:
             aside.unlink(missing_ok=True)
 
 
-def make_folder(folder: PathLike) -> None:
-    """Make a folder for results, unless it is there, and clear it of what killed runs left. Raises BadOutput."""
+def plain(name: PathLike) -> str:
+    r"""A name of a file as text that can be written anywhere; what is no UTF-8 in it is escaped.
+
+    >>> plain(os.fsdecode(b"J\xfcrgen.jpg"))
+    'J\\xfcrgen.jpg'
+    """
+    return os.fsencode(name).decode(errors="backslashreplace")
+
+
+def named(path: PathLike) -> Path:
+    """The file that `plain` was told the name of, if there is one, else the path as it is."""
+    path = Path(path)
+    if "\\x" in str(path) and not path.exists():
+        escaped = re.sub(rb"\\x([89a-f][0-9a-f])", lambda found: bytes([int(found[1], 16)]), os.fsencode(path))
+        other = Path(os.fsdecode(escaped))
+        return other if other.exists() else path
+    return path
+
+
+def make_folder(folder: PathLike, *inputs: PathLike) -> None:
+    """Make a folder for results, unless it is there, and clear it of what killed runs left.
+
+    Raises BadOutput for a path that cannot be a folder, or is one of the `inputs`.
+    """
+    for given in inputs:
+        if os.path.isdir(given) and os.path.isdir(folder) and os.path.samefile(given, folder):
+            raise BadOutput(f"{folder} is what is read: results would lie among it; choose another folder")
     try:
         os.makedirs(folder, exist_ok=True)
         for name in os.listdir(folder):

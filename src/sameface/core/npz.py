@@ -13,12 +13,12 @@ import numpy as np
 from sameface.core.errors import BadData, SameFaceError, compared, in_one_line
 from sameface.core.files import PathLike, open_file, read_bytes
 
-__all__ = ["names_in_npz", "read_npy", "read_npz"]
+__all__ = ["array", "names_in_npz", "read_npy", "read_npz"]
 
 MOST_MEMBERS = 10_000
 """arrays in one file"""
-_DEFLATED = 1032
-"""times its size at most is what deflate's bytes unpack to"""
+MOST_TIMES, AND = 100, 1 << 26
+"""times its size, and bytes beside that, is what an archive unpacks to at most: numbers of a face hardly shrink"""
 _BROKEN = (
     OSError, ValueError, KeyError, EOFError, RuntimeError, NotImplementedError, OverflowError, TypeError, SyntaxError,
     zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error,
@@ -38,7 +38,7 @@ def read_npz(
             with zipfile.ZipFile(file) as archive:
                 members = _members(archive, os.fstat(file.fileno()).st_size, largest)
                 wanted = members.keys() if only is None else [name for name in members if name in only]
-                return {name: _array(archive.read(members[name])) for name in wanted}
+                return {name: array(archive.read(members[name])) for name in wanted}
         except _BROKEN as problem:
             raise error(
                 f"{path} is no .npz of plain arrays ({in_one_line(problem)}); save it with numpy.savez"
@@ -59,7 +59,7 @@ def read_npy(path: PathLike, largest: int, error: type[SameFaceError] = BadData)
     """The array of an .npy of at most `largest` bytes. Raises `error`."""
     content = read_bytes(path, largest, error)
     try:
-        return _array(content)
+        return array(content)
     except _BROKEN as problem:
         raise error(f"{path} is no .npy of plain numbers ({in_one_line(problem)}); save it with numpy.save") from None
 
@@ -70,18 +70,14 @@ def _members(archive: zipfile.ZipFile, size: int, largest: int) -> dict[str, zip
     members = {info.filename.removesuffix(".npy"): info for info in found}
     if len(members) < len(found) or len(found) > MOST_MEMBERS:
         raise ValueError(f"{len(found)} arrays with {len(members)} names")
-    for info in found:
-        if info.compress_type in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-            if info.file_size > _DEFLATED * min(info.compress_size, size) + 1024:
-                raise ValueError(f"{info.filename} claims to unpack to {info.file_size} bytes")
-    if (total := sum(info.file_size for info in found)) > largest:
-        raise ValueError(
-            "it unpacks to {} MB, but {} MB are read at most".format(*compared(total / 1e6, largest / 1e6, 0))
-        )
+    total, most = sum(info.file_size for info in found), min(largest, MOST_TIMES * size + AND)
+    if total > most:
+        found_mb, most_mb = compared(total / 1e6, most / 1e6, 0)
+        raise ValueError(f"it unpacks to {found_mb} MB, but {most_mb} MB are read at most")
     return members
 
 
-def _array(content: bytes) -> np.ndarray:
+def array(content: bytes) -> np.ndarray:
     """What the bytes of an .npy hold. Raises ValueError unless they are just what their header says."""
     stream = BytesIO(content)
     version = np.lib.format.read_magic(stream)

@@ -21,7 +21,7 @@ __all__ = ["PHOTOS", "Row", "stem", "unused", "write_answer", "write_person", "w
 
 _FILES = {"obj": "neutral.obj", "ply": "neutral.ply", "glb": "face.glb", "npz": "face.npz", "report": "report.html"}
 
-PHOTOS = "photos.json"
+PHOTOS, OVERLAY = "photos.json", "-overlay.png"
 LONGEST_STEM = 120
 """bytes; file systems take names of 255, and endings follow"""
 
@@ -33,7 +33,7 @@ class Row(NamedTuple):
     folder: str | None
     """inside the run's folder; "." is that folder itself"""
     problem: str | None = None
-    """BadPhoto, NoFaceFound, PoorPhoto, Disagrees, BadOutput"""
+    """BadPhoto, NoFaceFound, PoorPhoto, Disagrees, BadOutput, Stopped"""
     message: str | None = None
 
 
@@ -64,7 +64,7 @@ def write_person(answer: Reconstruction, folder: Path, kinds: Sequence[str]) -> 
     for k, view in enumerate(answer.views):
         name = unused(stem(view.seen.photo), taken)
         if "overlay" in kinds:
-            write_file(folder / f"{name}-overlay.png", _png(answer.overlay(k)))
+            write_file(folder / f"{name}{OVERLAY}", _png(answer.overlay(k)))
         if "views" in kinds:
             answer.save(folder / f"{name}.obj", view=k)
 

@@ -14,7 +14,8 @@ import numpy as np
 from jaxtyping import Bool, Int
 
 from sameface.core.camera import WeakPerspective
-from sameface.core.errors import BadData, BadPhoto, NoFaceFound, compared
+from sameface.core.errors import NoFaceFound, SameFaceError, compared
+from sameface.core.files import plain
 from sameface.photo import MIN_SCORE
 from sameface.photo.face import Observation, Photo
 from sameface.photo.observe import observe, points_of
@@ -76,8 +77,13 @@ def fit_shard(
         records.append({"split": split, "row": row, "name": name_of(items, row), "person": number, "kept": False})
         try:
             one = look(items, row, network, options.min_score)
-        except (NoFaceFound, BadPhoto, BadData) as error:
-            records[-1] |= {"reason": type(error).__name__, "message": str(error)}
+        except SameFaceError as error:
+            records[-1] |= {"reason": type(error).__name__, "message": plain(str(error))}
+        except Exception as error:  # whatever a data set makes of a bad row is that row's reason
+            records[-1] |= {
+                "reason": "BadData",
+                "message": f"the data set gave {type(error).__name__}: {plain(str(error))}",
+            }
         else:
             seen.append(one)
             _quality(records[-1], one, options)
