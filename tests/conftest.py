@@ -10,13 +10,16 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import jaxtyping
 import numpy as np
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from sameface.morphable import MorphableModel
 
-settings.register_profile("house", deadline=None, max_examples=50)  # a slow machine is no failure
+settings.register_profile(  # a slow machine is no failure
+    "house", deadline=None, max_examples=50, suppress_health_check=[HealthCheck.too_slow]
+)
 settings.load_profile("house")
 
 
@@ -29,6 +32,16 @@ def uncounted() -> Iterator[None]:
         yield
     finally:
         sys.settrace(tracer)
+
+
+@contextmanager
+def unchecked() -> Iterator[None]:
+    """jaxtyping looks at the arguments of every call: of millions of small ones that takes minutes."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    try:
+        yield
+    finally:
+        jaxtyping.config.update("jaxtyping_disable", False)
 
 
 if sys.gettrace() is not None:

@@ -143,16 +143,16 @@ def test_nothing_is_split_when_no_edge_is_long():
 @given(seed=seeds)
 def test_collapsing_keeps_the_surface_its_boundary_and_the_fixed_vertices(seed):
     rng = np.random.default_rng(seed)
-    points, faces = grid(9, rng)
-    fixed = np.zeros(81, bool)
-    fixed[[0, 8, 72, 80]] = True  # corners
-    fixed[rng.integers(0, 81, 3)] = True
-    made = collapse_short_edges(points, faces, fixed, 40)
+    points, faces = grid(7, rng)
+    fixed = np.zeros(49, bool)
+    fixed[[0, 6, 42, 48]] = True  # corners
+    fixed[rng.integers(0, 49, 2)] = True
+    made = collapse_short_edges(points, faces, fixed, 25)
     assert_manifold(made)
-    assert len(np.unique(made)) == 40
+    assert len(np.unique(made)) == 25
     assert set(np.flatnonzero(fixed)) <= set(made.reshape(-1).tolist())
     assert (area(points, made) > 0).all()
-    assert area(points, made).sum() == pytest.approx(64)
+    assert area(points, made).sum() == pytest.approx(36)
     (before,), (after,) = boundary_loops(faces), boundary_loops(made)
     assert set(after) <= set(before)
 

@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from faces import GRACE, astronaut, from_far, person, seen_by
+from sameface import cli
+from sameface.core import plugins
 from sameface.core.errors import AssetMissing, BadData, BadOutput, NoFaceFound, SameFaceError
 from sameface.training import fit_set as module
 from sameface.training import fit_shard
@@ -114,6 +116,29 @@ def test_every_photo_is_a_row_and_the_labels_can_be_read(table, tmp_path):
     assert data.rejected == {"NoFaceFound": 1}
     np.testing.assert_array_equal(data[3]["identity"], np.float32(rows[12]["identity"]))
     assert data.person.tolist() == [0, 0, 0, 1, 1, 1, 1]
+
+
+def test_labels_of_a_file_of_your_own_can_be_fitted_again_if_you_name_it(tmp_path, monkeypatch, capsys):
+    """In other processes too, which are told what is trusted."""
+    (tmp_path / "mine.py").write_text("from sameface.training.datasets.casia import gives, load, sample\n")
+    labelled.sample(tmp_path / "labels")
+    about = json.loads((tmp_path / "labels" / "labels.json").read_text())
+    about |= {"data": "mine.py:pictures", "data_sha256": plugins.fingerprint(str(tmp_path / "mine.py"))["sha256"]}
+    (tmp_path / "labels" / "labels.json").write_text(json.dumps(about))
+    monkeypatch.setattr(plugins, "_trusted", {})
+    arguments = [f"labelled:{tmp_path / 'labels'}", "--out", str(tmp_path / "out"), "--workers", "1", "--quiet"]
+
+    def verb(name: str, *given: str) -> int:
+        with pytest.raises(SystemExit) as left:
+            cli.main([name, *given])
+        return int(left.value.code or 0)
+
+    for name, rest in (("fit-set", arguments), ("data", arguments[:1])):
+        assert verb(name, *rest) == 1
+        assert "is a Python file, mine.py, and no file of a folder is run" in capsys.readouterr().err
+    assert verb("fit-set", *arguments, "--plugin", str(tmp_path / "mine.py")) == 0
+    assert "0 of 10 photos labelled" in capsys.readouterr().out  # casia's cartoons show nobody
+    assert verb("data", *arguments[:1], "--plugin", str(tmp_path / "mine.py")) == 0
 
 
 def test_a_finished_folder_is_not_computed_again(table, tmp_path):

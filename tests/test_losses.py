@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.autograd import gradcheck
 
@@ -133,6 +133,7 @@ def test_centres_move_by_hand():
     assert centres.tolist()[0] == [0.0, 0.0]
 
 
+@settings(max_examples=10)
 @given(seed=seeds)
 def test_centres_come_to_rest_at_the_weighted_mean(seed):
     features, weight = noise(seed, 4, 3), noise(seed + 1, 4).abs() + 0.1

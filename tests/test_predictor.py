@@ -1,5 +1,6 @@
 """Crops by hand and by law; networks that are not what they should be."""
 
+import hashlib
 import json
 import os
 from pathlib import Path
@@ -14,7 +15,14 @@ from onnx import TensorProto, helper
 from sameface.core.errors import AssetMissing, BadPhoto
 from sameface.core.geometry import apply_affine
 from sameface.photo import predictor
-from sameface.photo.predictor import Predictor, affine_from_five_points, affine_from_landmarks, load
+from sameface.photo.predictor import (
+    Predictor,
+    affine_from_five_points,
+    affine_from_landmarks,
+    load,
+    networks_name,
+    networks_sha256,
+)
 
 seeds = st.integers(0, 2**32 - 1)
 FACE = np.array([[-30.0, 0], [30, 0], [0, 40], [-25, 65], [25, 65]])
@@ -158,10 +166,11 @@ def test_unknown_names_are_answered_with_the_known():
         load("some/where/none.onnx")
 
 
-def test_the_detector_is_not_offered_as_a_predictor():
+def test_networks_that_see_no_crop_of_a_face_are_not_offered_as_predictors():
     with pytest.raises(AssetMissing) as caught:
         load("nobody")
     assert "detect" not in str(caught.value)
+    assert "eyes" not in str(caught.value)
 
 
 def test_files_that_are_no_networks_are_named(tmp_path):
@@ -240,6 +249,18 @@ def test_the_network_that_ships_describes_itself():
         assert np.isfinite(value).all()
     np.testing.assert_allclose(answer["rotation"] @ answer["rotation"].swapaxes(1, 2), [np.eye(3)] * 2, atol=1e-4)
     assert predictor.load() is shipped
+
+
+def test_what_measured_a_photo_is_named_and_has_one_digest(tmp_path):
+    """A digest over the digests of the files, in this order; another network for points changes both."""
+    files = [predictor.ASSETS / f"{name}.onnx" for name in ("default", "identity", "eyes")]
+    digests = "".join(hashlib.sha256(file.read_bytes()).hexdigest() for file in files)
+    assert networks_sha256() == hashlib.sha256(digests.encode()).hexdigest()
+    assert [name.split("@")[0] for name in networks_name().split()] == ["isoface", "recogniser", "eyes"]
+    mine = str(network(tmp_path / "mine.onnx"))
+    assert networks_name(mine).split()[1:] == networks_name().split()[1:]
+    assert networks_name(mine) != networks_name()
+    assert networks_sha256(mine) != networks_sha256()
 
 
 def test_a_network_that_answers_nan_is_named(monkeypatch):

@@ -9,8 +9,6 @@ from sameface.mesh.read import Mesh
 from sameface.metrics.alignment import Surface
 from sameface.morphable.register import Landmarks, Options, _bent, _edges, register
 
-rng = np.random.default_rng(0)
-
 
 def dome(side=21):
     """A face-like bowl of 160 mm with a nose, triangles towards +z."""
@@ -37,7 +35,7 @@ def landmarks(points):
     return Landmarks(np.repeat(CHOSEN[:, None], 3, 1), np.tile([1.0, 0, 0], (len(CHOSEN), 1)), points[CHOSEN])
 
 
-def as_cloud(mesh, count=6000):
+def as_cloud(mesh, rng, count=6000):
     vertices, faces = mesh
     corners = vertices[faces]
     area = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1)
@@ -70,7 +68,8 @@ def test_another_shape_is_found_from_a_mesh_with_a_hole_in_any_pose():
 
 
 def test_a_cloud_without_triangles_and_landmarks_near_the_template():
-    points = as_cloud((other(VERTICES), FACES)) + rng.normal(size=(6000, 3)) * 0.2 + [4.0, -3.0, 5.0]
+    rng = np.random.default_rng(0)
+    points = as_cloud((other(VERTICES), FACES), rng) + rng.normal(size=(6000, 3)) * 0.2 + [4.0, -3.0, 5.0]
     points = points[np.linalg.norm(points[:, :2] - [40, 34], axis=1) > 14]
     found = register(VERTICES, FACES, Mesh(points, NO_FACES))
     surface = Surface(other(VERTICES) + np.array([4.0, -3.0, 5.0]), FACES)
@@ -122,8 +121,9 @@ def test_loose_parts_go_with_what_is_beside_them():
 
 
 def test_scans_of_other_units_are_told_apart():
-    for factor, said in ((0.001, r"metres: give unit=1000"), (0.1, r"centimetres: give unit=10"), (50.0, "check its")):
-        with pytest.raises(BadData, match=rf"the scan has .* times the size of the template.*{said}"):
+    wrong = (0.001, r"metres: give unit=1000"), (0.1, r"centimetres: give unit=10"), (50.0, "in which unit")
+    for factor, said in wrong:
+        with pytest.raises(BadData, match=rf"the scan has .* times the size of a face in millimetres.*{said}"):
             register(VERTICES, FACES, Mesh(VERTICES * factor, FACES))
     with pytest.raises(BadData, match=r"looks like inches: give unit=25.4"):
         register(VERTICES, FACES, Mesh(VERTICES, FACES), landmarks=landmarks(VERTICES / 25.4))

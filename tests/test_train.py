@@ -335,6 +335,37 @@ def test_a_folder_that_is_not_there_is_named(mine, tmp_path):
         train.train(mine, f"{mine}:{tmp_path / 'nowhere'}", tmp_path / "run")
 
 
+def test_somebody_elses_run_runs_none_of_their_code(mine, tmp_path, monkeypatch):
+    run(mine, tmp_path / "run", steps=2)
+    told = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert told["method"] == "mine.py"
+    monkeypatch.setattr(plugins, "_trusted", {})
+    (tmp_path / "run" / "mine.py").write_text("from pathlib import Path\nPath(__file__).with_name('ran').touch()\n")
+    for name in ("mine.py", str(tmp_path / "run" / "mine.py")):
+        (tmp_path / "run" / "config.json").write_text(json.dumps(told | {"method": name}))
+        with pytest.raises(BadData, match=r"mine\.py, and no file of a folder is run .* give --method mine\.py"):
+            train.restore(tmp_path / "run")
+    plugins.trust(tmp_path / "run" / "mine.py")
+    with pytest.raises(BadData, match="is not what it was made with"):  # another file of that name
+        train.restore(tmp_path / "run")
+    plugins.trust(mine)
+    assert train.restore(tmp_path / "run")[1]["step"] == 2
+    assert not (tmp_path / "run" / "ran").exists()
+
+
+def test_a_method_that_was_changed_since_does_not_go_on_with_a_run(mine, tmp_path):
+    run(mine, tmp_path / "run", steps=4)
+    moved = tmp_path / "other" / "mine.py"
+    moved.parent.mkdir()
+    moved.write_text(Path(mine).read_text())
+    train.train(str(moved), f"{mine}:.", tmp_path / "run", plugins.load("methods", mine).Config(steps=4),
+                Loop(log_every=1, save_every=4))  # fmt: skip
+    moved.write_text(Path(mine).read_text() + "\n# changed\n")
+    with pytest.raises(TrainingFailed, match=r"holds a run with other settings: method_sha256 was"):
+        train.train(str(moved), f"{mine}:.", tmp_path / "run", plugins.load("methods", mine).Config(steps=4),
+                    Loop(log_every=1, save_every=4))  # fmt: skip
+
+
 def test_a_folder_without_a_run_cannot_be_restored(tmp_path):
     with pytest.raises(AssetMissing, match=r"has no config\.json"):
         train.restore(tmp_path)

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from faces import astronaut, encoded, from_far, person, scenery, seen_by
 from sameface.core.errors import BadData, BadPhoto, NoFaceFound
+from sameface.mesh.write import write_obj
 from sameface.morphable import default
 from sameface.photo.predictor import networks_name, networks_sha256
 from sameface.reconstruction.reconstruct import join, reconstruct, shape_distance
@@ -249,8 +250,26 @@ def test_meshes_and_lone_arrays_give_a_distance_only(folder, anna, bert):
         assert f"no probability: {side} does not say which network made it" in verdict.notes[0]
 
 
+@pytest.mark.parametrize(("factor", "unit"), [(0.001, "metres"), (0.1, "centimetres"), (1 / 25.4, "inches")])
+def test_meshes_in_another_unit_are_not_compared_as_millimetres(folder, anna, bert, factor, unit):
+    """In metres, any two faces are 0.01 mm apart."""
+    for name, side in (("anna", anna), ("bert", bert)):
+        write_obj(Path(f"{name}.obj"), side.vertices() * factor, default().faces)
+        write_obj(Path(f"half {name}.obj"), side.vertices()[:3000] * factor, np.zeros((0, 3), int))
+        np.savez(f"{name}.npz", vertices=side.vertices() * factor)
+    for a, b in (("anna.obj", "bert.obj"), ("half anna.obj", "half bert.obj"), ("anna.npz", "bert.npz")):
+        with pytest.raises(BadData, match=rf"{a} has [0-9.]+ times the size .*it looks like {unit}\. Save it in"):
+            verify(a, b)
+
+
+def test_a_mirrored_mesh_is_said(folder, anna):
+    write_obj(Path("mirrored.obj"), anna.vertices() * np.float32([-1, 1, 1]), default().faces)
+    with pytest.raises(BadData, match=r"mirrored\.obj has right and left landmarks swapped"):
+        verify("mirrored.obj", "anna/neutral.obj")
+
+
 def test_meshes_of_another_topology(folder):
-    points = np.random.default_rng(0).normal(size=(50, 3))
+    points = np.random.default_rng(0).normal(0, 60, size=(50, 3))
     np.savez("a.npz", vertices=points)
     np.savez("b.npz", vertices=points + np.array([3.0, 4.0, 0.0]))
     verdict = verify("a.npz", "b.npz")

@@ -84,6 +84,7 @@ def loaded() -> None:
     import pyarrow.parquet
     import torch
 
+    import sameface.cli.people
     import sameface.training.export
     import sameface.training.train
     from faces import astronaut

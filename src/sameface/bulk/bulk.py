@@ -39,7 +39,7 @@ from sameface.core.files import make_folder, read_json, seal, sealed, sha256, wr
 from sameface.morphable import default
 from sameface.photo import detect
 from sameface.photo.observe import points_of
-from sameface.photo.predictor import load, networks_name
+from sameface.photo.predictor import load, networks, networks_name
 from sameface.reconstruction.reconstruct import check_options
 
 __all__ = ["Options", "bulk"]
@@ -183,9 +183,8 @@ def _json(told: dict[str, Any]) -> bytes:
 
 def _fingerprint(predictor: str) -> str:
     """Of the networks that measure; raises AssetMissing for one that cannot."""
-    network = load(predictor)
-    points_of(network)  # a network that is not what it should be is no photo's fault
-    return sha256(network.path, detect.NETWORK, load("identity").path)[:16]
+    points_of(load(predictor))  # a network that is not what it should be is no photo's fault
+    return sha256(detect.NETWORK, *(network.path for network in networks(predictor)))[:16]
 
 
 # ── processes ──────────────────────────────────────────────────────────────────────────────────────────────

@@ -21,7 +21,7 @@ from sameface.core.geometry import euler_from_rotation
 from sameface.morphable import default
 from sameface.photo import MIN_SCORE, image
 from sameface.photo.face import Observation
-from sameface.photo.predictor import load
+from sameface.photo.predictor import load, second
 from sameface.photo.turned import observe_turned
 from sameface.reconstruction.reconstruct import join
 from sameface.reconstruction.result import View
@@ -132,8 +132,8 @@ def _look(row: Row, root: Path, known: set[str], options: Options) -> Observatio
     if real in known:
         raise BadPhoto(f"{row['path']} was given twice; it counts once")
     known.add(real)
-    photo, identity = image.read(file, name=row["path"]), load("identity")
-    one = observe_turned(photo, load(options.predictor), identity=identity, min_score=options.min_score)[0]
+    photo = image.read(file, name=row["path"])
+    one = observe_turned(photo, load(options.predictor), second=second(), min_score=options.min_score)[0]
     row |= {"width": one.size[0], "height": one.size[1], "box": one.box, "score": one.score, "quality": one.quality}
     return replace(one, picture=np.zeros((0, 0, 3), np.uint8))  # a person's pictures would fill the memory
 

@@ -106,6 +106,7 @@ def export(
     only: tuple[str, ...] = (),
     half: bool = False,
     weights: Literal["best.pt", "last.pt"] = "best.pt",
+    method: Path | None = None,
 ) -> int:
     """Run folder -> a self-describing .onnx, compared with torch on the spot.
 
@@ -115,25 +116,35 @@ def export(
         only: Outputs that are wanted (such as identity); the file holds what these need. Default: all.
         half: Store the weights with 16 bits.
         weights: Those of the lowest held-out loss, or those of the last step.
+        method: The Python file of the run's method, where it is one: no code is run because a folder names it.
     """
     from sameface.training.export import export as write
 
     if out is not None:
         check_output(out, run / weights)
-    print(write(run, out, only=only, half=half, weights=weights))
+    print(write(run, out, only=only, half=half, weights=weights, method=method))
     return DONE
 
 
-def data(source: Annotated[str, tyro.conf.Positional], /, *, split: str = "train", show: Path | None = None) -> int:
+def data(
+    source: Annotated[str, tyro.conf.Positional],
+    /,
+    *,
+    split: str = "train",
+    show: Path | None = None,
+    plugin: tuple[Path, ...] = (),
+) -> int:
     """Say what a data set gives: items, shapes, persons; with --show, draw some of them with their labels.
 
     Args:
         source: DATASET:FOLDER, for example facetable:/data/faces.
         split: Which part: train, val or test.
         show: Picture (.png) to draw a sheet of items into.
+        plugin: Python files that the folder's own files may name: no code is run because a folder names it.
     """
     from sameface.core import plugins
 
+    plugins.trust(*plugin)
     dataset, root = plugins.dataset_at(source)
     items = dataset.load(root, split)
     person = getattr(items, "person", None)

@@ -13,7 +13,7 @@ from sameface.core.geometry import intersection_over_union
 from sameface.evaluation.case import Case
 from sameface.photo import image
 from sameface.photo.face import Observation, Photo
-from sameface.photo.predictor import FIVE, Predictor, load
+from sameface.photo.predictor import FIVE, Predictor, second
 from sameface.photo.turned import observe_turned
 from sameface.photo.views import evenly
 
@@ -53,7 +53,7 @@ def look(photo: Photo, place: Float[np.ndarray, "K 2"] | None, network: Predicto
     That is the face whose box overlaps most with the place (intersection over union); without a place the largest.
     Raises NoFaceFound.
     """
-    faces = observe_turned(photo, network, identity=load("identity"))
+    faces = observe_turned(photo, network, second=second())
     if place is None:
         return faces[0]
     five = [network.description["point_ids"].index(k) for k in FIVE]

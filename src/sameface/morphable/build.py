@@ -18,9 +18,10 @@ from sameface.core.errors import BadData
 from sameface.core.geometry import align
 from sameface.mesh.read import Mesh, read_mesh, read_picked_points
 from sameface.morphable import MorphableModel, default
+from sameface.morphable.plausible import order_problem
 from sameface.morphable.register import Landmarks, Options, register
 
-__all__ = ["Built", "build_model", "laid_on_mean", "landmarks_beside", "model_of"]
+__all__ = ["Built", "build_model", "laid_on_mean", "landmarks_beside", "landmarks_on", "model_of", "picked_beside"]
 
 ROUNDS, AT_REST = 50, 1e-4
 """of the alignment to the mean; mm the mean moves in the last"""
@@ -84,8 +85,11 @@ def build_model(
     return replace(built, rms=rms, partnered=partnered)
 
 
-def landmarks_beside(scan: Path, template: MorphableModel) -> Landmarks | None:
-    """The picked points in SCAN.pp or SCAN_picked_points.pp, None if there is no such file. Raises BadData."""
+def picked_beside(scan: Path) -> Float[np.ndarray, "68 3"] | None:
+    """iBUG points in SCAN.pp or SCAN_picked_points.pp, NaN for those not picked; None if there is no such file.
+
+    Raises BadData for names that are no iBUG numbers, and for fewer than three points.
+    """
     found = [scan.with_suffix(".pp"), scan.with_name(f"{scan.stem}_picked_points.pp")]
     file = next((file for file in found if file.is_file()), None)
     if file is None:
@@ -95,9 +99,24 @@ def landmarks_beside(scan: Path, template: MorphableModel) -> Landmarks | None:
     if odd or len(points) < 3:
         what = f"names {', '.join(odd[:5])}" if odd else f"{len(points)} points"
         raise BadData(f"{file} has {what}; expected three or more points named by iBUG numbers, 0 to 67")
-    which = np.array([int(name) for name in points])
+    picked = np.full((68, 3), np.nan)
+    picked[[int(name) for name in points]] = list(points.values())
+    if problem := order_problem(picked):
+        raise BadData(f"{file} {problem}; pick them again")
+    return picked
+
+
+def landmarks_beside(scan: Path, template: MorphableModel) -> Landmarks | None:
+    """The same as points of the template and where they lie on the scan."""
+    picked = picked_beside(scan)
+    return None if picked is None else landmarks_on(template, picked)
+
+
+def landmarks_on(template: MorphableModel, picked: Float[np.ndarray, "68 3"]) -> Landmarks:
+    """iBUG points of a scan as landmarks of the template; those that are NaN are left out."""
+    which = np.flatnonzero(np.isfinite(picked).all(1))
     corners = template.faces[template.landmark_faces[which]].astype(np.int64)
-    return Landmarks(corners, template.landmark_weights[which].astype(np.float64), np.stack(list(points.values())))
+    return Landmarks(corners, template.landmark_weights[which].astype(np.float64), picked[which])
 
 
 def laid_on_mean(shapes: Float[np.ndarray, "N V 3"]) -> Float[np.ndarray, "N V 3"]:

@@ -58,6 +58,7 @@ class Observation(Record):
     """expected error of each, px"""
     identity: Float[np.ndarray, " S"]
     expression: Float[np.ndarray, " E"]
+    """what to expect of it, 0..1"""
     camera: WeakPerspective
     quality: float
     """0..1, from the network's expected error: 1 sharp and frontal, 0 a guess"""
@@ -65,6 +66,8 @@ class Observation(Record):
     """the part of the photo around the face, for overlays and textures"""
     to_picture: Float[np.ndarray, "2 3"]
     """photo px → picture px"""
+    firmness: Float[np.ndarray, " E"] | None = None
+    """how firmly to expect it, as `fit.Measured` has it"""
     focal_from: str = "given"
     """as the photo's"""
     notes: tuple[str, ...] = ()

@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -16,8 +16,8 @@ from sameface.core.files import hint, names_in, read_bytes, sha256
 from sameface.core.geometry import similarity_2d
 
 __all__ = [
-    "SPHEREFACE_FIVE", "Predictor", "affine_for_sphereface", "affine_from_five_points", "affine_from_landmarks",
-    "five_of_68", "load", "networks_name", "networks_sha256",
+    "SPHEREFACE_FIVE", "Predictor", "Second", "affine_for_sphereface", "affine_from_five_points",
+    "affine_from_landmarks", "five_of_68", "load", "networks", "networks_name", "networks_sha256", "second",
 ]  # fmt: skip
 
 LARGEST_NETWORK = 2_000_000_000
@@ -31,6 +31,8 @@ CONTEXT = 1.4
 """crop side / the larger side of the upright landmark box"""
 BOX_PER_EYE_MOUTH = 2.55
 """larger side of the landmark box / distance from the eyes' to the mouth's middle, median of the face table"""
+OTHER_CROPS = ("detect.onnx", "eyes.onnx")
+"""packaged networks that do not look at the crop of a face"""
 FIVE = (468, 473, 4, 61, 291)
 """MediaPipe's numbers of the five points: irises, nose tip, mouth corners"""
 MOUTH_PER_EYES = 1.07
@@ -203,7 +205,7 @@ def load(name: str = "default") -> Predictor:
     """The predictor in a packaged file (`default`) or in your own .onnx; loaded once per process."""
     path = Path(name) if name.endswith(".onnx") else ASSETS / f"{name}.onnx"
     if not path.exists():
-        known = [name.removesuffix(".onnx") for name in names_in(ASSETS, ".onnx") if name != "detect.onnx"]
+        known = [name.removesuffix(".onnx") for name in names_in(ASSETS, ".onnx") if name not in OTHER_CROPS]
         where = hint(name) if name.endswith(".onnx") else ""
         raise AssetMissing(
             f"there is no network {name!r}{where}; there are: {', '.join(known)} (or the path of your own .onnx)"
@@ -214,11 +216,30 @@ def load(name: str = "default") -> Predictor:
     return _LOADED[path]
 
 
+class Second(NamedTuple):
+    """Networks that look again at a face whose points are known."""
+
+    identity: Predictor | None
+    """says who it is, of the face as SphereFace aligns it; None where nobody asks"""
+    eyes: Predictor
+    """looks at each eye alone"""
+
+
+def second() -> Second:
+    """The packaged ones."""
+    return Second(load("identity"), load("eyes"))
+
+
+def networks(predictor: str = "default") -> list[Predictor]:
+    """Those that measure a photo: the one for points, and those that look again."""
+    return [load(name) for name in (predictor, *Second._fields)]
+
+
 def networks_name(predictor: str = "default") -> str:
-    """What a reconstruction was made by: name@version of the network for points, and of that for the identity."""
-    return f"{load(predictor).name} {load('identity').name}"
+    """What a reconstruction was made by: name@version of each network."""
+    return " ".join(network.name for network in networks(predictor))
 
 
 def networks_sha256(predictor: str = "default") -> str:
-    """One digest of both."""
-    return hashlib.sha256((load(predictor).sha256 + load("identity").sha256).encode()).hexdigest()
+    """One digest of them all."""
+    return hashlib.sha256("".join(network.sha256 for network in networks(predictor)).encode()).hexdigest()

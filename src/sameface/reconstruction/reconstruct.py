@@ -17,7 +17,7 @@ from sameface.photo.face import Observation, Photo
 from sameface.photo.image import Source
 from sameface.photo.lens import focal_in_px
 from sameface.photo.observe import observe, points_of
-from sameface.photo.predictor import Predictor, load, networks_name
+from sameface.photo.predictor import Predictor, load, networks_name, second
 from sameface.photo.turned import observe_turned
 from sameface.reconstruction.agreement import disagreeing, reason
 from sameface.reconstruction.cameras import in_perspective
@@ -126,9 +126,7 @@ def look(
             seen_names.add(photo.name)
             if focal is not None:
                 photo = replace(photo, focal=focal_in_px(focal, photo.size), focal_from="given", notes=())
-            every = (observe_turned if turned else observe)(
-                photo, network, identity=load("identity"), min_score=min_score
-            )
+            every = (observe_turned if turned else observe)(photo, network, second=second(), min_score=min_score)
             faces.append(tuple(every))
         except SameFaceError as error:
             problems.append((name, type(error).__name__, str(error)))
@@ -222,6 +220,7 @@ def measured(seen: Sequence[Observation], *, weak: bool = False) -> Measured:
         expression=np.stack([o.expression for o in seen]),
         camera=far if weak else camera,
         distance=None if weak else distance,
+        firmness=np.stack([np.ones_like(o.expression) if o.firmness is None else o.firmness for o in seen]),
     )
 
 

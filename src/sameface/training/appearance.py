@@ -169,7 +169,8 @@ def shipped_trunk() -> nn.Module:
 def trunk(run: Path, stages: int, weights: str = "best.pt") -> nn.Module:
     """The first stages of the `trunk` of a trained method, frozen, for perceptual losses.
 
-    Raises AssetMissing for a folder that is no run, ValueError for a method without a trunk of so many stages.
+    Raises AssetMissing for a folder that is no run, BadData for a method that is a file nobody trusts, ValueError for
+    one without a trunk of so many stages.
     """
     method, described = restore(run, weights)
     whole = getattr(method, "trunk", nn.Sequential())

@@ -71,6 +71,7 @@ def fit_set(
         "fingerprint": _fingerprint(network), "settings": json.loads(json.dumps(asdict(options))),
         "splits": {split: len(part) for split, part in items.items()},
     }  # fmt: skip
+    told |= {f"data_{key}": value for key, value in plugins.fingerprint(source.partition(":")[0]).items()}
     pieces = folder / f"{LABELS}.shards"
     if not (_same(folder / ABOUT, told) and _finished(folder)):
         make_folder(folder, Path(source.partition(":")[2]))
@@ -79,7 +80,8 @@ def fit_set(
             write_file(pieces / "settings.json", _json(told))
         shards, start = _shards(items, options), time.perf_counter()
         del items
-        new = _work(_Job(source, str(network.path), options, str(pieces), _json(told).decode()), shards, workers, tick)
+        job = _Job(source, str(network.path), options, str(pieces), _json(told).decode(), plugins.trusted())
+        new = _work(job, shards, workers, tick)
         told |= _assembled(folder / LABELS, pieces, shards)
         last = {"workers": workers, "photos": new, "wall_seconds": round(time.perf_counter() - start, 2)}
         told |= {"labels_sha256": sha256(folder / LABELS), "last_call": last}
@@ -175,7 +177,7 @@ def _shards(items: Mapping[str, Any], options: Options) -> list[_Shard]:
 
 def _fingerprint(network: Predictor) -> str:
     """Of the networks that measure."""
-    return sha256(network.path, detect.NETWORK)[:16]
+    return sha256(network.path, detect.NETWORK, load("eyes").path)[:16]
 
 
 def _same(file: Path, told: dict[str, Any]) -> bool:
@@ -219,6 +221,8 @@ class _Job(NamedTuple):
     pieces: str
     told: str
     """everything that the labels depend on"""
+    trusted: tuple[Path, ...]
+    """Python files that the data may ask for"""
 
 
 def _work(job: _Job, shards: list[_Shard], workers: int, tick: Callable[[int, int], None] | None) -> int:
@@ -292,6 +296,7 @@ def _write(job: _Job, shard: _Shard) -> int:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    plugins.trust(*job.trusted)
     items = _items(job.data, shard.split)
     records, told = fit_shard(items, shard.split, shard.rows.tolist(), _network(job.predictor), job.options)
     buffer = pa.BufferOutputStream()

@@ -19,7 +19,7 @@ from sameface.core.files import plain
 from sameface.photo import MIN_SCORE
 from sameface.photo.face import Observation, Photo
 from sameface.photo.observe import observe, points_of
-from sameface.photo.predictor import Predictor
+from sameface.photo.predictor import Predictor, Second, load
 from sameface.reconstruction.agreement import disagreeing, reason
 from sameface.reconstruction.fit import Fit, Priors, fit
 from sameface.reconstruction.reconstruct import measured
@@ -101,7 +101,7 @@ def look(items: Any, row: int, network: Predictor, min_score: float = MIN_SCORE)
     align_dataset_mtcnn.py. Raises NoFaceFound; BadData or BadPhoto for a photo that cannot be read.
     """
     item, name = items[row], name_of(items, row)
-    faces = observe(Photo(item["image"], name), network, min_score=min_score)
+    faces = observe(Photo(item["image"], name), network, second=Second(None, load("eyes")), min_score=min_score)
     labels = _given(item)
     if labels is None:
         middle = np.array(faces[0].size) / 2

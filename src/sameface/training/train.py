@@ -98,14 +98,15 @@ def train(method: str, data: str, out: Path, config: Any = None, loop: Loop | No
             f"{method} needs items with {', '.join(sorted(map(repr, missing)))}; "
             f"data set {data.partition(':')[0]} gives {', '.join(gives)}"
         )
-    method = str(Path(method).resolve()) if plugins.is_file(method) else method
+    about = {"method": Path(method).name if plugins.is_file(method) else method}
+    about |= {f"method_{name}": value for name, value in plugins.fingerprint(method).items()}
     _check(config, loop)
     with _team(loop.device) as team:
         if config.batch % team.size:
             raise ValueError(f"a batch of {config.batch} cannot be shared equally by {team.size} processes")
         torch.manual_seed(loop.seed)
         run = Run(out, _begun(plugin.Method(config), loop.start), config, loop, team)
-        run.describe({"method": method, "data": data, "config": _plain(config), "loop": _plain(loop)})
+        run.describe(about | {"data": data, "config": _plain(config), "loop": _plain(loop)})
         run.resume()
         if run.step < config.steps:
             run.train(dataset.load(root, "train"), dataset.load(root, "val"))
@@ -301,10 +302,16 @@ class _Objective(nn.Module):
 
 
 def restore(run: Path, weights: str = "best.pt") -> tuple[Any, dict[str, Any]]:
-    """The trained method of a run folder, ready for use, and what its config.json says."""
+    """The trained method of a run folder, ready for use, and what its config.json says.
+
+    A method that is a file is taken only if the user trusts it (`plugins.trust`); else BadData says so. Raises
+    AssetMissing, TrainingFailed for files that are missing or not what was written.
+    """
     description = checkpoints.described(run)
     state = checkpoints.read_state(run / weights)
-    plugin = plugins.load("methods", description["method"])
+    plugin = plugins.named(
+        "methods", description["method"], description.get("method_sha256"), run / "config.json", "--method"
+    )
     values = {k: tuple(v) if isinstance(v, list) else v for k, v in description["config"].items()}
     try:
         method = plugin.Method(plugin.Config(**values))

@@ -15,6 +15,7 @@ from sameface.core.files import hint, read_json, sha256
 from sameface.core.npz import read_npz
 from sameface.mesh.read import read_mesh
 from sameface.morphable import default
+from sameface.morphable.plausible import EYE_CENTRES, SPREADS, eye_distance, order_problem, size_problem, spread
 from sameface.photo import image
 from sameface.photo.predictor import networks_sha256
 from sameface.reconstruction.reconstruct import reconstruct
@@ -92,7 +93,7 @@ def _saved(path: Path) -> Side:
         raise BadData(f"there is no file {path}{hint(str(path))}; {wanted}")
     readers = {".json": _result_json, ".npz": _arrays}
     if path.suffix.lower() not in readers:
-        side = Side(str(path), read_mesh(path).vertices.astype(np.float64))
+        side = Side(str(path), _face(path, read_mesh(path).vertices.astype(np.float64)))
     else:
         side = readers[path.suffix.lower()](path)
     return replace(side, files={_digest(path.resolve()): str(path)})
@@ -136,7 +137,21 @@ def _arrays(path: Path) -> Side:
         raise BadData(f"{path} holds no array `vertices` of shape (V, 3), mm; put the neutral mesh there")
     if not np.isfinite(vertices).all():
         raise BadData(f"{path} has vertices that are not finite numbers")
-    return Side(str(path), vertices.astype(np.float64))
+    return Side(str(path), _face(path, vertices.astype(np.float64)))
+
+
+def _face(path: Path, vertices: Float[np.ndarray, "V 3"]) -> Float[np.ndarray, "V 3"]:
+    """The same vertices, if they can be a face in millimetres; else every distance would mean something else."""
+    model, problem = default(), ""
+    if len(vertices) == model.n_vertices:
+        usual, points = eye_distance(model.landmarks(model.mean)), model.landmarks(vertices)
+        problem = size_problem(eye_distance(points) / usual, EYE_CENTRES[0] / usual, EYE_CENTRES[1] / usual)
+        problem = problem or order_problem(points)
+    else:
+        problem = size_problem(spread(vertices) / spread(model.mean), *SPREADS)
+    if problem:
+        raise BadData(f"{path} {problem}. Save it in millimetres")
+    return vertices
 
 
 def _neutral(path: Path, identity: np.ndarray) -> np.ndarray:

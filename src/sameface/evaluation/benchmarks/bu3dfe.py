@@ -105,7 +105,7 @@ def score(case: Case, answer: Answer, options: Options) -> dict[str, float]:
 
     Raises ValueError when the answer has no neutral mesh, or when the alignment does not converge.
     """
-    surface, landmarks = mesh_of(case, answer, IBUG)
+    surface, landmarks = mesh_of(case, answer, IBUG, unit=1.0 if options.metrical else None)
     goal = _centres(_points(case.truth["points"]), GROUPS)
     source = np.stack([landmarks[group].mean(0) for group in IBUG_GROUPS])
     start = procrustes(source, goal, scale=not options.metrical)

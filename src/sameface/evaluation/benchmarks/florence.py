@@ -28,6 +28,7 @@ from sameface.core.files import names_in, read_json
 from sameface.evaluation.benchmarks._scans import (
     ASKS,
     PHOTOS,
+    believable,
     mesh_of,
     one_file,
     photo,
@@ -109,8 +110,10 @@ def _case(root: Path, subject: str, setting: str, options: Options) -> Case:
 
 def _scan(pair: tuple[Path, Path], options: Options) -> tuple[Mesh, Float[np.ndarray, "68 3"]]:
     """A scan in mm with its landmarks."""
-    mesh = read_scan(pair[0])
-    return Mesh(options.unit * mesh.vertices, mesh.faces), options.unit * _ljson(pair[1])
+    mesh, points = read_scan(pair[0]), options.unit * _ljson(pair[1])
+    return Mesh(options.unit * mesh.vertices, mesh.faces), believable(
+        points, pair[1], "; give --unit, mm per unit of the file"
+    )
 
 
 def _ljson(path: Path) -> Float[np.ndarray, "68 3"]:

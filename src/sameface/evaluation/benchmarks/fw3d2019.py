@@ -26,7 +26,16 @@ from jaxtyping import Float
 
 from sameface.core.errors import BadData
 from sameface.core.files import names_in, read_text
-from sameface.evaluation.benchmarks._scans import ASKS, PHOTOS, mesh_of, photo, read_scan, sample_face, truth_from
+from sameface.evaluation.benchmarks._scans import (
+    ASKS,
+    PHOTOS,
+    believable,
+    mesh_of,
+    photo,
+    read_scan,
+    sample_face,
+    truth_from,
+)
 from sameface.evaluation.case import Answer, Case, Published
 from sameface.mesh.write import write_obj
 from sameface.metrics.alignment import Surface
@@ -120,7 +129,7 @@ def _truth(case: Case) -> tuple[Surface, Float[np.ndarray, "68 3"]]:
     for number, name in NEEDED.items():
         if np.isnan(points[number, 0]):
             raise BadData(f"{path} does not know the {name} (line {number - FIRST + 1}), which the protocol needs")
-    return Surface(scan.vertices, scan.faces), points
+    return Surface(scan.vertices, scan.faces), believable(points, path)
 
 
 def score(case: Case, answer: Answer, options: Options) -> dict[str, float]:

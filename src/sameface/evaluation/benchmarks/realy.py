@@ -28,7 +28,6 @@ from sameface.evaluation.benchmarks._scans import ASKS, PHOTOS, mesh_of, photo, 
 from sameface.evaluation.case import Answer, Case, Published
 from sameface.mesh.write import write_obj
 from sameface.metrics.regions import REGIONS, region_error
-from sameface.metrics.scans import IBUG_SEVEN
 
 __all__ = ["Options", "asks", "cases", "published", "sample", "score", "summary", "truth"]
 
@@ -136,7 +135,7 @@ def score(case: Case, answer: Answer, options: Options) -> dict[str, float]:
 
     Raises ValueError when the answer has no neutral mesh, BadData when the keypoints do not belong to it.
     """
-    surface, _ = mesh_of(case, answer, IBUG_SEVEN)
+    surface, _ = mesh_of(case, answer, ())
     keypoints = barycentric(surface.vertices, *_places(case.truth["keypoints"], surface.faces))
     scan_keypoints, errors = _scan_keypoints(case), {}
     for region, path in case.truth["regions"].items():

@@ -18,7 +18,7 @@ from sameface.core.npz import read_npy, read_npz
 
 __all__ = ["Coded", "gives", "load", "sample"]
 
-gives = ("image", "code", "person")
+gives = ("image", "code", "person_code", "person")
 
 SIDE, CODE = 128, 192
 CODES = ".codes.npy"
@@ -27,7 +27,9 @@ LARGEST = 1 << 33
 
 
 class Coded:
-    """One split. `coded[i]` → image (128, 128, 3) uint8 RGB · code (192,), |code| = 1 · person (−1: unknown)."""
+    """One split. `coded[i]` → image (128, 128, 3) uint8 RGB · code (192,), |code| = 1 · person (−1: unknown) ·
+    person_code (192,), of unit length as well: the mean over the person's photos; the photo's own of unknown people.
+    """
 
     def __init__(self, root: Path, split: str):
         self.crops, places, codes, who = [], [], [], []
@@ -60,16 +62,21 @@ class Coded:
         known = text != ""
         self.person = np.full(len(text), -1)
         self.person[known] = np.unique(text[known], return_inverse=True)[1]
+        self.person_codes = np.zeros((self.person.max() + 1, CODE), np.float32)
+        np.add.at(self.person_codes, self.person[known], self.codes[known])
+        self.person_codes /= np.linalg.norm(self.person_codes, axis=1, keepdims=True).clip(1e-9)
 
     def __len__(self) -> int:
         return len(self.places)
 
     def __getitem__(self, index: int, /) -> dict[str, Any]:
         source, row = self.places[index]
+        code, person = self.codes[index], self.person[index]
         return {
             "image": np.array(self.crops[source][row]),
-            "code": self.codes[index],
-            "person": np.int64(self.person[index]),
+            "code": code,
+            "person_code": code if person < 0 else self.person_codes[person],
+            "person": person,
         }
 
 

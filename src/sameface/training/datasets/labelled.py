@@ -1,7 +1,8 @@
 """Photos of any other data set with the labels that `sameface fit-set` made for them (Liu et al. 2018, sec. 3.3.2).
 
 Layout: a folder with labels.parquet, one row per photo, and labels.json, whose `data` says which DATASET:FOLDER the
-photos are in (a relative folder is relative to labels.json). No size or licence of its own: labels of a data set are
+photos are in (a relative folder is relative to labels.json); a data set of your own, a Python file, is run only if you
+name it too (`--plugin FILE`). No size or licence of its own: labels of a data set are
 for whoever may use the data set. `fit_set.py` writes it; the columns are in `schema`.
 
 A rejected photo is a row with its reason and without labels; it is no item here, and `rejected` counts it. The labels
@@ -203,8 +204,8 @@ def _about(root: Path) -> dict[str, Any]:
 
 def _inner(root: Path, about: dict[str, Any]) -> tuple[Any, Path]:
     """The data set that the labels were made for, and its folder."""
-    name, _, folder = about["data"].partition(":")
-    dataset = plugins.load("datasets", str(root / name) if plugins.is_file(name) else name)
+    name, _, folder = str(about["data"]).partition(":")
+    dataset = plugins.named("datasets", name, about.get("data_sha256"), root / ABOUT)
     if not (root / folder).is_dir():
         raise BadData(
             f"there is no folder {root / folder}, where {ABOUT} says that the photos are; if they moved, change its "

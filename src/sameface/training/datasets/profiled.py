@@ -85,8 +85,8 @@ class Profiled:
 def load(root: Path, split: str) -> Profiled:
     """The views of one split. Raises BadData for a missing or wrong profiled.json, and what the inner data set does."""
     about = _about(Path(root))
-    name, _, folder = about["data"].partition(":")
-    dataset = plugins.load("datasets", str(Path(root) / name) if plugins.is_file(name) else name)
+    name, _, folder = str(about["data"]).partition(":")
+    dataset = plugins.named("datasets", name, about.get("data_sha256"), Path(root) / ABOUT)
     missing = [key for key in gives if key not in dataset.gives]
     if missing:
         raise BadData(

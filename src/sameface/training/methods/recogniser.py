@@ -3,11 +3,13 @@
 What it does: a small residual network looks at a crop aligned by five points and says a code of unit length, close for
 photos of one person. It learns to say what a public recogniser (a teacher, tool of training) says of the same photo
 before it was turned, darkened, blurred, made small or half hidden: distillation with the teacher's angles and with the
-similarities within a batch (Park et al., "Relational knowledge distillation", CVPR 2019, keep distances likewise). An
+similarities within a batch (Park et al., "Relational knowledge distillation", CVPR 2019, keep distances likewise). Of
+people with several photos the teacher's mean code has a share in what is to be said of each, as labels of identity. An
 affine map takes the code to the identity coefficients of the morphable model. It is not trained here:
 `tools/code_to_shape.py` solves for it from the joint fits of people with many photos.
 
-Symbols: z = f(I) / |f(I)| our code, t the teacher's, α = A z + b identity in σ.
+Symbols: z = f(I) / |f(I)| our code, t = (1 − s) t_photo + s t_person, made unit length, the teacher's, α = A z + b
+identity in σ.
 
 Losses:
   angle       1 − mean z·t
@@ -53,12 +55,14 @@ class Config:
     """λ_like."""
     spoiled_share: float = 0.05
     """Share of training crops that are made very dark, very blurred or are half hidden."""
+    person_share: float = 0.5
+    """s: what a person's mean code counts beside the photo's own, in training."""
 
 
 class Method(nn.Module):
     """Crops → codes and identities."""
 
-    needs = ("image", "code")
+    needs = ("image", "code", "person_code")
 
     def __init__(self, config: Config):
         super().__init__()
@@ -98,7 +102,7 @@ class Method(nn.Module):
     def sample(self, data: Any, index: int, rng: np.random.Generator, train: bool) -> dict[str, np.ndarray]:
         """One crop: `images` (112, 112, 3) uint8, `code` (192,)."""
         item = data[index]
-        crop, affine = item["image"], np.array([[1.0, 0, -MARGIN], [0, 1, -MARGIN]])
+        crop, code, affine = item["image"], item["code"], np.array([[1.0, 0, -MARGIN], [0, 1, -MARGIN]])
         if train:
             affine = jostled(affine, SIZE, rng)
             if rng.random() < 0.5:
@@ -106,9 +110,11 @@ class Method(nn.Module):
             crop = augmented(image.crop(crop, affine, (SIZE, SIZE), edge=True), rng)
             if rng.random() < self.config.spoiled_share:
                 crop, _ = spoiled(crop, rng)
+            code = (1 - self.config.person_share) * code + self.config.person_share * item["person_code"]
+            code = code / np.linalg.norm(code).clip(1e-9)
         else:
             crop = crop[MARGIN : MARGIN + SIZE, MARGIN : MARGIN + SIZE]
-        return {"images": crop, "code": item["code"].astype(np.float32)}
+        return {"images": crop, "code": code.astype(np.float32)}
 
     def metadata(self) -> dict[str, Any]:
         """What the ONNX file says of itself."""
