@@ -21,22 +21,25 @@ import time
 import traceback
 import zipfile
 from collections import defaultdict
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from hostile_doors import DOORS, cases
 from hostile_inputs import Case
+from hostile_stops import stopped
 
 SECONDS, STILL, MOST_MEMORY, MOST_WORDS = 20, 30.0, 1_500_000_000, 200_000
 """of computing; without any; bytes; characters"""
 KINDS = ("traceback", "hang", "memory", "crash", "lost row", "half-written", "outside", "no word", "many words")
-RESULT = Path("results/hostile.json")
+STOPS = "stops"
+"""no door: commands that are stopped"""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--only", nargs="+", choices=[*DOORS], default=[*DOORS])
+    parser.add_argument("--only", nargs="+", choices=[*DOORS, STOPS], default=[*DOORS, STOPS])
     parser.add_argument("--limit", type=int, default=0, help="at most so many cases of a door, evenly spread")
     parser.add_argument("--keep", type=Path, help="folder to leave the cases in")
     parser.add_argument("--out", type=Path, help="file for the counts")
@@ -58,7 +61,15 @@ def counted(work: Path, seed: int, doors: list[str], limit: int = 0) -> dict[str
     table: dict[str, dict[str, Any]] = defaultdict(
         lambda: dict.fromkeys(("cases", "inputs", *KINDS), 0) | {"seconds": 0.0, "MB": 0}
     )
+    if STOPS in doors:
+        for name, how, faults in stopped(work / STOPS, seed, start):
+            row = table[f"{STOPS}: {how}"]
+            row["cases"] += 1
+            row["inputs"] += 1
+            _note(row, f"{STOPS} {name} {how}", faults)
     for door in doors:
+        if door == STOPS:
+            continue
         made = list(cases(work, seed, [door]))
         if limit and len(made) > limit:
             made = [made[k * len(made) // limit] for k in range(limit)]
@@ -68,10 +79,14 @@ def counted(work: Path, seed: int, doors: list[str], limit: int = 0) -> dict[str
             row["cases"] += 1
             row["inputs"] += case.inputs
             row["seconds"], row["MB"] = round(max(row["seconds"], seconds), 1), max(row["MB"], round(memory / 1e6))
-            for kind, why in faults.items():
-                row[kind] += 1
-                print(f"{case.door} {case.name}: {kind}: {why[-1500:]}", file=sys.stderr, flush=True)
+            _note(row, f"{case.door} {case.name}", faults)
     return dict(table)
+
+
+def _note(row: dict[str, Any], name: str, faults: dict[str, str]) -> None:
+    for kind, why in faults.items():
+        row[kind] += 1
+        print(f"{name}: {kind}: {why[-1500:]}", file=sys.stderr, flush=True)
 
 
 def loaded() -> None:
@@ -104,9 +119,7 @@ def run(case: Case, folder: Path) -> tuple[dict[str, str], float, int]:
     """What was wrong, by kind; seconds of computing; the most memory."""
     before = contents(folder)
     words = folder.with_suffix(".out"), folder.with_suffix(".err")
-    pid = os.fork()
-    if not pid:
-        child(case.command, folder, words)
+    pid = start(case.command, folder, words)
     code, seconds, memory, still = waited(pid)
     out, err = (file.read_text(errors="replace") for file in words)
     faults: dict[str, str] = {}
@@ -132,7 +145,15 @@ def run(case: Case, folder: Path) -> tuple[dict[str, str], float, int]:
     return faults, seconds, memory
 
 
-def child(command: list[str], folder: Path, words: tuple[Path, Path]) -> None:
+def start(command: list[str], folder: Path, words: tuple[Path, Path], first: Callable[[], None] | None = None) -> int:
+    """Begin a command in a new process, which does `first` first; returns its number."""
+    pid = os.fork()
+    if not pid:
+        child(command, folder, words, first)
+    return pid
+
+
+def child(command: list[str], folder: Path, words: tuple[Path, Path], first: Callable[[], None] | None) -> None:
     """The command, in a process that ends with it: 70 for a traceback."""
     code = 70
     try:
@@ -141,9 +162,9 @@ def child(command: list[str], folder: Path, words: tuple[Path, Path]) -> None:
             os.dup2(opened, number)
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         os.chdir(folder)
-        with open("/proc/self/clear_refs", "w") as file:  # the most memory counts from here
-            file.write("5")
         resource.setrlimit(resource.RLIMIT_AS, (4 << 30, 4 << 30))
+        if first is not None:
+            first()
         signal.setitimer(signal.ITIMER_PROF, SECONDS)  # whose signal no library catches
         from sameface.cli import main
 
@@ -156,9 +177,6 @@ def child(command: list[str], folder: Path, words: tuple[Path, Path]) -> None:
     finally:
         sys.stdout.flush()
         sys.stderr.flush()
-        with open("/proc/self/status") as file:
-            peak = next(line.split()[1] for line in file if line.startswith("VmHWM"))
-        words[0].with_suffix(".peak").write_text(peak)
         os._exit(code)
 
 
