@@ -131,7 +131,7 @@ def run(case: Case, folder: Path) -> tuple[dict[str, str], float, int]:
         faults["crash"] = f"exit code {code}: {err}"
     if memory > MOST_MEMORY:
         faults["memory"] = f"{memory / 1e6:.0f} MB"
-    if not faults and code and not err.strip():
+    if not faults and code and not (out + err).strip():
         faults["no word"] = f"exit code {code}"
     if len(out) + len(err) > MOST_WORDS:
         faults["many words"] = f"{len(out) + len(err)} characters"

@@ -131,7 +131,7 @@ def read_bytes(path: PathLike, largest: int, error: type[SameFaceError] = BadDat
             found, most = compared(size / 1e6, largest / 1e6, 0)
             raise error(f"{name} has {found} MB; such a file is read up to {most} MB")
         try:
-            return file.read(largest)
+            return file.read(size)  # which takes that much memory before it reads
         except OSError as problem:
             raise error(f"{name} cannot be read ({in_one_line(problem)}): check the disk") from None
 

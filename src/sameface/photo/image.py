@@ -29,6 +29,8 @@ PHOTO_SUFFIXES = frozenset(
 """what `gather` takes out of a folder; a file given by name may be called anything"""
 LARGEST_FILE = 1_000_000_000
 """bytes"""
+AT_ONCE = 1 << 24
+"""bytes that an open file is asked for at a time: it takes that much memory before it reads"""
 SMALLEST_SIDE = 16
 """px"""
 LONGEST_PATH = 4096
@@ -132,17 +134,23 @@ def _data_url(url: str, name: str) -> bytes:
 
 def _stream_bytes(stream: Any, name: str) -> bytes:
     """What is left to read of an open file."""
-    try:
-        data = stream.read(LARGEST_FILE + 1)
-    except (OSError, ValueError, TypeError) as error:  # ValueError: a closed file, or one open as text
-        raise BadPhoto(f"{name} cannot be read ({error}); open the file with open(path, 'rb')") from None
-    if not isinstance(data, bytes):
-        raise BadPhoto(f"{name} is not open for reading bytes: read() gives {type(data).__name__}; open it with 'rb'")
+    data = bytearray()
+    while len(data) <= LARGEST_FILE:
+        try:
+            piece = stream.read(min(AT_ONCE, LARGEST_FILE + 1 - len(data)))
+        except (OSError, ValueError, TypeError) as error:  # ValueError: a closed file, or one open as text
+            raise BadPhoto(f"{name} cannot be read ({error}); open the file with open(path, 'rb')") from None
+        if not isinstance(piece, bytes):
+            kind = type(piece).__name__
+            raise BadPhoto(f"{name} is not open for reading bytes: read() gives {kind}; open it with 'rb'")
+        if not piece:
+            break
+        data += piece
     if not data:
         raise BadPhoto(f"{name} gives no bytes: it is empty, or was read to its end before; call its seek(0)")
     if len(data) > LARGEST_FILE:
         raise BadPhoto(f"{name} has more than {LARGEST_FILE / 1e9:g} GB; that is no photo")
-    return data
+    return bytes(data)
 
 
 def _array(source: Any, name: str) -> Shaped[np.ndarray, "..."]:
