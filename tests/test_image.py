@@ -322,6 +322,15 @@ def test_what_a_decoder_says_is_one_line(scene):
     assert "\n" not in str(said.value)
 
 
+def test_a_jpeg_of_endless_passes_is_refused(scene, monkeypatch):
+    data = encoded(scene, "JPEG", progressive=True)
+    assert read(data).size == scene.shape[1::-1]
+    monkeypatch.setattr("sameface.photo.decode.MOST_SCANS", 5)
+    with pytest.raises(BadPhoto, match=r"has \d+ scans, each a pass over all its pixels"):
+        read(data)
+    assert read(encoded(scene, "JPEG")).size == scene.shape[1::-1]
+
+
 def test_an_array_too_large_is_refused():
     with pytest.raises(BadPhoto, match="at most 200 million"):
         read(np.broadcast_to(np.uint8(0), (20_000, 20_000)))

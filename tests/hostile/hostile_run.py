@@ -10,6 +10,7 @@ What cannot be done here is done in its stead: a full disk is a limit on the siz
 """
 
 import argparse
+import importlib
 import json
 import os
 import re
@@ -31,6 +32,12 @@ from hostile_stops import stopped
 
 SECONDS, STILL, MOST_MEMORY, MOST_WORDS = 20, 30.0, 1_500_000_000, 200_000
 """of computing; without any; bytes; characters"""
+LOADED = """
+av h5py matplotlib.pyplot onnx pyarrow.compute pyarrow.csv pyarrow.parquet scipy.io scipy.spatial skimage.data
+sameface.bulk.bulk sameface.cli.people sameface.evaluation.evaluate sameface.mesh.read sameface.morphable.formats
+sameface.reconstruction.video sameface.synthetic.files sameface.training.export sameface.training.fit_set
+"""
+"""what the doors would import, each time anew"""
 KINDS = ("traceback", "hang", "memory", "crash", "lost row", "half-written", "outside", "no word", "many words")
 STOPS = "stops"
 """no door: commands that are stopped"""
@@ -93,23 +100,24 @@ def loaded() -> None:
     """Import what the doors need and run the networks once, so that a fork is ready; in one thread, or it hangs."""
     os.environ["OMP_NUM_THREADS"] = "1"
     import cv2
-
-    cv2.setNumThreads(1)
-    import pyarrow.compute
-    import pyarrow.parquet
     import torch
 
-    import sameface.cli.people
-    import sameface.training.export
-    import sameface.training.train
     from faces import astronaut
     from sameface import reconstruct
+    from sameface.core import plugins
     from sameface.photo.predictor import load
+    from sameface.verification.verify import verify
 
-    del pyarrow, sameface
+    cv2.setNumThreads(1)
     torch.set_num_threads(1)
-    reconstruct(astronaut())
+    for name in LOADED.split():
+        importlib.import_module(name)
+    for kind in ("datasets", "benchmarks"):
+        for name in plugins.names(kind):
+            plugins.load(kind, name)
     load("identity")
+    answer = reconstruct(astronaut())
+    verify(answer, answer)
 
 
 # ── one case ───────────────────────────────────────────────────────────────────────────────────────────────

@@ -34,17 +34,16 @@ def stopped(work: Path, seed: int, start: Run, times: int = 8) -> Iterator[tuple
     """(name, how it was stopped, what was wrong) of every stop."""
     rng = np.random.default_rng([seed, 99])
     for name, command in _commands(work):
-        whole = work / f"{name}-whole"
+        given, folder = work / f"{name}-given", work / name  # results hold paths in full, so the folder is the same
+        shutil.copytree(given, folder)
         begin = time.monotonic()
-        os.waitpid(start(command, whole, _words(whole), None), 0)
+        os.waitpid(start(command, folder, _words(folder), None), 0)
         took = time.monotonic() - begin
-        wanted = _results(whole)
+        wanted = _results(folder)
         for k in range(times):
             how = ("kill", "term", "full")[k % 3]
-            folder = work / f"{name}-{k}-{how}"
-            shutil.copytree(
-                whole, folder, symlinks=True, ignore=lambda _, names: {n for n in names if n.startswith("out")}
-            )
+            shutil.rmtree(folder)
+            shutil.copytree(given, folder)
             faults = {}
             if how == "full":
                 pid = start(command, folder, _words(folder), _full)
@@ -70,19 +69,19 @@ def stopped(work: Path, seed: int, start: Run, times: int = 8) -> Iterator[tuple
 def _commands(work: Path) -> Iterator[tuple[str, list[str]]]:
     quiet = ["--workers", "0", "--quiet", "--out", "out"]
     for name in ("reconstruct", "bulk", "synth", "fit-set", "convert"):
-        (work / f"{name}-whole").mkdir(parents=True)
+        (work / f"{name}-given").mkdir(parents=True)
     for k in range(3):
-        put(work / "reconstruct-whole" / "photos" / f"{k}.png", encoded(astronaut() if k == 1 else scenery(40, 40)))
-        put(work / "bulk-whole" / "people" / f"p{k}" / "a.png", encoded(astronaut() if k == 1 else scenery(40, 40)))
+        put(work / "reconstruct-given" / "photos" / f"{k}.png", encoded(astronaut() if k == 1 else scenery(40, 40)))
+        put(work / "bulk-given" / "people" / f"p{k}" / "a.png", encoded(astronaut() if k == 1 else scenery(40, 40)))
     yield "reconstruct", ["reconstruct", "photos", "--each", "--write", "npz", "--out", "out"]
     yield "bulk", ["bulk", "people", "--shard", "1", *quiet]
     yield "synth", ["synth", "--persons", "3", "--views", "1", "--size", "32", *quiet]
-    (work / "fit-set-whole" / "table").mkdir()
-    plugins.load("datasets", "facetable").sample(work / "fit-set-whole" / "table")
+    (work / "fit-set-given" / "table").mkdir()
+    plugins.load("datasets", "facetable").sample(work / "fit-set-given" / "table")
     yield "fit-set", ["fit-set", "facetable:table", "--splits", "val", "--shard", "3", *quiet]
     from sameface import morphable
 
-    morphable.default().save(work / "convert-whole" / "model.npz")
+    morphable.default().save(work / "convert-given" / "model.npz")
     yield "convert", ["model", "convert", "model.npz", "out.npz"]
 
 

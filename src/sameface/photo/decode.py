@@ -52,6 +52,8 @@ _READABLE = "JPEG, PNG, WebP, HEIC, AVIF, TIFF, GIF and BMP"
 
 _DNG_VERSION, _ORIENTATION, _EXIF_BLOCK = 50706, 0x0112, 0x8769
 
+MOST_SCANS = 200
+"""of a JPEG file; programs write 1 to 20"""
 _BROKEN = (
     OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, EOFError, OverflowError, RuntimeError,
     struct.error, zlib.error, Image.DecompressionBombError,
@@ -77,6 +79,8 @@ def decode(data: bytes, name: str) -> Decoded:
     try:
         image = _opened(data, kind, name)
         _check_size(image.width, image.height, name)
+        if kind == "JPEG" and (scans := data.count(b"\xff\xda")) > MOST_SCANS:
+            raise BadPhoto(f"{name} has {scans} scans, each a pass over all its pixels; save it again as JPEG or PNG")
         _load(image, kind)
     except _BROKEN as error:
         why = in_one_line(error)
