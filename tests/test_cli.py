@@ -384,7 +384,7 @@ def test_ctrl_c_keeps_what_is_done_and_is_130(run, monkeypatch):
     code, _, err = run("anna.png", "grace.jpg", "--each", "--out", "out")
     assert code == 130
     assert err.endswith("sameface: stopped\n")
-    assert rows() == [("anna.png", "anna", None)]
+    assert rows() == [("anna.png", "anna", None), ("grace.jpg", None, "Stopped")]
     assert files() == {"photos.json", "anna/result.json"}
 
 
@@ -576,10 +576,11 @@ def test_results_do_not_go_among_the_photos(run):
 
 def test_what_begins_as_a_video_costs_itself_only(run):
     Path("odd.jpg").write_bytes(b"\0\0\0\x18ftypmp42" + bytes(100))
-    code, _, err = run("odd.jpg", "anna.png", "--out", "out")
-    assert code == 3
+    for more in ((), ("--each",)):
+        code, _, err = run("odd.jpg", "anna.png", *more, "--out", "out")
+        assert code == 3
     assert "not used: odd.jpg is a video; give it alone" in err
-    assert rows() == [("odd.jpg", None, "BadPhoto"), ("anna.png", ".", None)]
+    assert rows() == [("odd.jpg", None, "BadPhoto"), ("anna.png", "anna", None)]
 
 
 def test_ctrl_c_tells_of_every_photo(run, monkeypatch):

@@ -50,9 +50,10 @@ def test_a_folder_that_is_not_there_holds_nothing(tmp_path):
 
 def test_a_link_that_leads_nowhere_is_not_passed_over(tmp_path):
     (tmp_path / "photo.jpg").symlink_to(tmp_path / "gone.jpg")
+    (tmp_path / "loop.jpg").symlink_to("loop.jpg")
     (tmp_path / "people").mkdir()
     (tmp_path / "others").symlink_to(tmp_path / "people")
-    assert names_in(tmp_path) == ["photo.jpg"]
+    assert names_in(tmp_path) == ["loop.jpg", "photo.jpg"]
     assert names_in(tmp_path, folders=True) == ["others", "people"]
 
 

@@ -212,7 +212,7 @@ def test_a_network_reads_no_other_file(tmp_path):
     entry = weights.external_data.add()
     entry.key, entry.value = "location", "secret"
     path.write_bytes(model.SerializeToString())
-    with pytest.raises(AssetMissing, match=r"other\.onnx keeps weights in other files, which are not read"):
+    with pytest.raises(AssetMissing, match=r"other\.onnx keeps its weights in other files, which are not read"):
         _ = load(str(path)).size
 
 

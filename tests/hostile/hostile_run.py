@@ -260,6 +260,8 @@ def lost_rows(case: Case, folder: Path) -> str:
     import pyarrow.parquet as pq
 
     out = folder / "out"
+    if not out.is_dir():
+        return "no results"
     if case.door == "bulk":
         rows = [row["error"] for row in pq.read_table(out / "photos").to_pylist()]
     elif case.door == "fit-set":

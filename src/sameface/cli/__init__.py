@@ -73,7 +73,7 @@ def reconstruct(
     if not photos:
         raise ValueError("give at least one photo or folder, for example: sameface reconstruct anna.jpg --out anna")
     clips = [photo for photo in photos if is_video(Path(photo))]
-    if clips and (len(clips) == len(photos) > 1 or each or all_faces):
+    if len(clips) == len(photos) and (len(clips) > 1 or each or all_faces):
         raise ValueError(f"{clips[0]} is a video; give it alone, and leave out --each and --all-faces")
     check_options(face=face, iris=iris, ipd=ipd, min_score=min_score, smooth=smooth, focal=focal)
     points_of(load(predictor))

@@ -48,7 +48,7 @@ def names_in(folder: PathLike, *endings: str, folders: bool = False) -> list[str
     """
     try:
         with os.scandir(folder) as entries:
-            names = [entry.name for entry in entries if _counts(entry.name) and entry.is_dir() == folders]
+            names = [entry.name for entry in entries if _counts(entry.name) and _is_folder(entry) == folders]
     except (FileNotFoundError, NotADirectoryError):
         return []
     except OSError as error:
@@ -292,6 +292,13 @@ def _settle(folder: Path) -> None:
             os.fsync(handle)
         finally:
             os.close(handle)
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself: whoever opens it says so
+        return False
 
 
 def _counts(name: str) -> bool:

@@ -180,6 +180,8 @@ def _write_person(job: _Job, number: int) -> None:
         raise BadOutput(
             f"{final} cannot be written ({error.strerror or error}); free the disk or choose another"
         ) from None
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
 
 
 def _whole(job: _Job, number: int) -> bool:
