@@ -41,6 +41,7 @@ slow: .venv/.dev
 
 hostile: .venv/.dev
 	PYTHONPATH=tests $(BIN)/python tests/hostile/hostile_run.py --out results/hostile.json
+	HOSTILE_RUNS=2000 $(BIN)/python -m pytest tests/hostile
 
 demo: .venv/.run demo/.photos
 	$(BIN)/python tools/demo.py reconstruct demo

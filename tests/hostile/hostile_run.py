@@ -260,14 +260,15 @@ def lost_rows(case: Case, folder: Path) -> str:
     import pyarrow.parquet as pq
 
     out = folder / "out"
-    if not out.is_dir():
-        return "no results"
-    if case.door == "bulk":
-        rows = [row["error"] for row in pq.read_table(out / "photos").to_pylist()]
-    elif case.door == "fit-set":
-        rows = [row["reason"] for row in pq.read_table(out / "labels.parquet").to_pylist()]
-    else:
-        rows = [row["problem"] for row in json.loads((out / "photos.json").read_text())]
+    try:
+        if case.door == "bulk":
+            rows = [row["error"] for row in pq.read_table(out / "photos").to_pylist()]
+        elif case.door == "fit-set":
+            rows = [row["reason"] for row in pq.read_table(out / "labels.parquet").to_pylist()]
+        else:
+            rows = [row["problem"] for row in json.loads((out / "photos.json").read_text())]
+    except (OSError, ValueError) as error:
+        return f"no rows: {error}"
     good = rows.count(None)
     return "" if len(rows) >= case.rows and good >= case.good else f"{len(rows)} rows of {case.rows}, {good} good"
 
