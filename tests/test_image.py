@@ -481,6 +481,14 @@ def test_gather_keeps_the_order_given_and_each_file_once(tmp_path):
     assert gather(str(tmp_path / "c.bin")) == [tmp_path / "c.bin"]
 
 
+def test_a_link_to_itself_is_a_photo_that_cannot_be_read(tmp_path):
+    (tmp_path / "loop.jpg").symlink_to("loop.jpg")
+    (tmp_path / "good.png").touch()
+    assert [path.name for path in gather(tmp_path)] == ["good.png", "loop.jpg"]
+    with pytest.raises(BadPhoto, match=r"loop\.jpg cannot be read \(Too many levels of symbolic links\)"):
+        read(tmp_path / "loop.jpg")
+
+
 def test_gather_errors_say_what_is_missing(tmp_path, monkeypatch):
     with pytest.raises(BadPhoto, match="holds no photos, only no files"):
         gather(tmp_path)

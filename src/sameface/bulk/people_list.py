@@ -59,7 +59,7 @@ def people(
         return lists[0].parent, _listed(lists[0], each)
     for k, folder in enumerate(given):
         for other in given[:k] + given[k + 1 :]:
-            if folder.resolve().is_relative_to(other.resolve()):
+            if Path(os.path.realpath(folder)).is_relative_to(os.path.realpath(other)):
                 raise ValueError(f"{folder} is in {other}, so its photos would count twice; give one of them")
     return Path("/"), _alone(given) if each else _in_folders(given)
 

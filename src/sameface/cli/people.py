@@ -52,7 +52,7 @@ class Asked(NamedTuple):
 def gathered(photos: Iterable[str], clips: Container[str] = ()) -> list[Path | Row]:
     """The photo files behind files and folders, each once; a row in place of `clips` and of paths that lead nowhere."""
     given: list[Path | Row] = []
-    known: set[Path] = set()
+    known: set[str] = set()
     for photo in photos:
         if photo in clips:
             given.append(Row(photo, None, "BadPhoto", f"{photo} is a video; give it alone"))
@@ -62,7 +62,8 @@ def gathered(photos: Iterable[str], clips: Container[str] = ()) -> list[Path | R
         except BadPhoto as error:
             given.append(Row(photo, None, "BadPhoto", str(error)))
             continue
-        new = {path.resolve(): path for path in found if path.resolve() not in known}
+        real = {os.path.realpath(path): path for path in found}  # which a link to itself does not stop
+        new = {name: path for name, path in real.items() if name not in known}
         known |= new.keys()
         given.extend(new.values())
     return given

@@ -190,7 +190,7 @@ def gather(paths: PathLike | Iterable[PathLike]) -> list[Path]:
     folder without photos. Files given by name are not opened here.
     """
     given = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
-    found: dict[Path, Path] = {}
+    found: dict[str, Path] = {}
     for name in given:
         path, shown = Path(name), _shown(os.fspath(name))
         if len(str(path)) > LONGEST_PATH:
@@ -202,7 +202,7 @@ def gather(paths: PathLike | Iterable[PathLike]) -> list[Path]:
         except (OSError, ValueError) as error:  # ValueError: a null byte
             raise BadPhoto(f"{shown} cannot be reached ({in_one_line(error)}): check the path") from None
         for photo in _photos_in(path) if folder else [path]:
-            found.setdefault(photo.resolve(), photo)
+            found.setdefault(os.path.realpath(photo), photo)  # which a link to itself does not stop
     if not found:
         raise BadPhoto("no photos were given; give at least one file or folder")
     return list(found.values())
