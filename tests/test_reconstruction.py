@@ -105,7 +105,7 @@ def test_two_photos_that_disagree_are_both_kept_but_it_is_said():
     (note,) = (note for note in answer.notes if "same person?" in note)
     apart = sum(view.disagreement for view in answer.views)
     assert f"shapes are {apart:.1f} mm apart, farther than 1.5 mm" in note
-    assert not any("same person?" in note for note in join(views_of(ANNA, 2)).notes)
+    assert not any("same person?" in note for note in join(views_of(ANNA / 2, 2)).notes)
 
 
 def test_a_poor_photo_counts_only_where_there_is_nothing_better():

@@ -88,7 +88,8 @@ def bulk(
         options = replace(options, predictor=os.path.abspath(options.predictor))
     fingerprint = _fingerprint(options.predictor)
     for source in [sources] if isinstance(sources, str | os.PathLike) else sources:
-        if os.path.isdir(source) and Path(os.path.realpath(out)).is_relative_to(os.path.realpath(source)):
+        inside = os.path.relpath(os.path.realpath(out), os.path.realpath(source))
+        if os.path.isdir(source) and (inside == os.curdir or not inside.startswith(".")):
             raise BadOutput(f"{out} lies in {source}, whose folders are persons: choose another --out")
     for folder in (out, out / PHOTOS, out / PERSONS, out / CHECKS):
         make_folder(folder)

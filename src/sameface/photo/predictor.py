@@ -136,7 +136,11 @@ class Predictor:
     @property
     def size(self) -> int:
         """Side of the crop, px."""
-        return int(self.description["crop"]["size"])
+        crop = self.description.get("crop")
+        size = crop.get("size") if isinstance(crop, dict) else None
+        if type(size) is not int or not 1 <= size <= LARGEST_CROP:
+            raise AssetMissing(f"{self.path} takes crops of {size!r} px, as it says: that cannot be; export it anew")
+        return size
 
     @cached_property
     def sha256(self) -> str:
@@ -185,8 +189,6 @@ def _described(told: Any) -> dict[str, Any]:
     texts = [told[name] for name in ("method", "version", "morphable") if name in told]
     if not all(isinstance(text, str) for text in texts):
         raise TypeError("method, version and morphable are not all texts")
-    if "crop" in told and not (type(told["crop"]["size"]) is int and 1 <= told["crop"]["size"] <= LARGEST_CROP):
-        raise ValueError(f"a crop of {told['crop']['size']!r} px")
     if not all(isinstance(yaw, int | float) for yaw in told.get("views", ())):
         raise TypeError("views are not all numbers")
     return told
