@@ -19,8 +19,9 @@ from hypothesis import strategies as st
 from PIL import Image, ImageCms, PngImagePlugin
 
 from sameface.core.errors import BadPhoto, compared
+from sameface.photo import decode
 from sameface.photo.face import Photo
-from sameface.photo.image import crop, gather, one_by_one, read
+from sameface.photo.image import crop, gather, left_out, one_by_one, read
 
 ORIENTATION, FOCAL_MM, FOCAL_35 = 0x0112, 0x920A, 0xA405
 
@@ -487,6 +488,45 @@ def test_a_link_to_itself_is_a_photo_that_cannot_be_read(tmp_path):
     assert [path.name for path in gather(tmp_path)] == ["good.png", "loop.jpg"]
     with pytest.raises(BadPhoto, match=r"loop\.jpg cannot be read \(Too many levels of symbolic links\)"):
         read(tmp_path / "loop.jpg")
+
+
+def test_a_folder_gives_every_photo_whatever_it_is_called_and_tells_of_the_rest(tmp_path, scene):
+    """Of 1.png, download.jfif, IMG.MPO and a clip, three once vanished without a word."""
+    jpeg, png = encoded(scene, "JPEG"), encoded(scene, "PNG")
+    for name, data in (("1.png", png), ("download.jfif", jpeg), ("IMG_3.MPO", jpeg), ("4.jpg_large", jpeg),
+                       ("5.ppm", encoded(scene, "PPM")), ("6", jpeg), ("7.tmp", png)):  # fmt: skip
+        (tmp_path / name).write_bytes(data)
+    assert left_out(tmp_path) == ""
+    photos = gather(tmp_path)
+    assert [photo.name for photo in photos] == ["1.png", "4.jpg_large", "5.ppm", "6", "7.tmp", "download.jfif",
+                                                "IMG_3.MPO"]  # fmt: skip
+    assert {read(photo).pixels.shape for photo in photos} == {scene.shape}
+    (tmp_path / "clip.dat").write_bytes(b"\0\0\0\x18ftypisom" + bytes(400))
+    assert left_out(tmp_path) == f"in {tmp_path}, 1 video (clip.dat; give it alone)"
+    (tmp_path / "BM notes").write_text("BM is how bitmaps begin")
+    (tmp_path / "notes.txt").write_text("no photo")
+    os.mkfifo(tmp_path / "pipe")  # nobody writes: opening it would wait for ever
+    assert gather(tmp_path) == photos
+    assert left_out(tmp_path) == f"in {tmp_path}, 1 video (clip.dat; give it alone) and 3 other files (BM notes, …)"
+    assert left_out(tmp_path / "1.png") == left_out(tmp_path / "gone") == ""
+
+
+def test_pixmaps_come_back_exactly(scene):
+    np.testing.assert_array_equal(read(encoded(scene, "PPM")).pixels, scene)
+    grey = read(encoded(scene[..., 0], "PPM")).pixels
+    np.testing.assert_array_equal(grey, np.repeat(scene[..., :1], 3, axis=2))
+
+
+def test_a_pillow_without_avif_is_said(scene, monkeypatch):
+    data = encoded(scene, "AVIF")
+    monkeypatch.setattr(decode.features, "check", lambda what: False)
+    with pytest.raises(BadPhoto, match="is an AVIF picture, and the installed Pillow was built without AVIF"):
+        read(data)
+    monkeypatch.setitem(decode._DECODERS, "AVIF", ("PIL.NoSuchPlugin", "X"))
+    with pytest.raises(BadPhoto, match="of the kind AVIF, which the installed Pillow does not read"):
+        read(data)
+    with pytest.raises(BadPhoto, match=r"JPEG XL picture \(Pillow reads none; save it as JPEG or PNG\)"):
+        read(b"\xff\x0a" + bytes(100))
 
 
 def test_gather_errors_say_what_is_missing(tmp_path, monkeypatch):

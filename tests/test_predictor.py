@@ -278,11 +278,3 @@ def test_a_network_that_answers_nan_is_named(monkeypatch):
     monkeypatch.setitem(broken.__dict__, "_session", Broken())
     with pytest.raises(BadPhoto, match="not finite"):
         broken(np.zeros((1, network.size, network.size, 3), np.uint8))
-
-
-@pytest.mark.parametrize(("allowed", "count"), [("3", 3), ("2,4", 2), ("", 0), ("all", 0), (None, 0)])
-def test_networks_take_as_many_threads_as_omp_num_threads_allows(monkeypatch, allowed, count):
-    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    if allowed is not None:
-        monkeypatch.setenv("OMP_NUM_THREADS", allowed)
-    assert predictor.threads() == count

@@ -4,9 +4,10 @@
 
 A network that hedges says a little smile of every serious face, and the fit then keeps it. On photos of the train split
 (heads turned by less than 40°) each blendshape's zero is what the network says, in the median, where the teacher says
-none; its error is what is left between teacher and network once zero counts as none. Blinks are what the network of the
-eyes says. The file `default.onnx` gets `expression_zero` and `expression_error`, and the places of the points
-(`dense_points.npz`) as they are now. To be run after every `sameface export` of a network for points.
+none; its error is what is left between teacher and network once zero counts as none. Blinks are what the network of
+the eyes says, and have an error of their own. The file `default.onnx` gets `expression_zero`, `expression_error`, and
+the places of the points (`dense_points.npz`) as they are now. To be run after every `sameface export` of a network for
+points.
 """
 
 import json
@@ -19,7 +20,7 @@ import onnx
 
 from sameface.core.geometry import apply_affine, inverse_affine
 from sameface.photo import image
-from sameface.photo.eyes import look_again
+from sameface.photo.eyes import BLINKS, look_again
 from sameface.photo.observe import expected
 from sameface.photo.predictor import FIVE, affine_from_landmarks, load, second
 from sameface.training.datasets import pointlabels
@@ -30,6 +31,9 @@ NONE = 0.03
 LEAST_SEEN = 0.8
 """share of the dense points that a head shows which is turned by less than some 40°"""
 ROWS, FEWEST = 3000, 50
+BLINK_ERROR = 0.042
+"""of blinks: held eight times. The lids' points come from the same look as the blink and would count it twice; held
+once, squints and looks downwards take half of a blink"""
 
 
 def main(labels: Path) -> None:
@@ -55,6 +59,7 @@ def main(labels: Path) -> None:
     few = none.sum(0) < FEWEST
     zero = np.array([0.0 if few[e] else np.median(found[none[:, e], e]) for e in range(found.shape[1])])
     error = np.sqrt(((expected(found, zero) - told) ** 2).mean(0))
+    error[[data.blendshapes.index(name) for name in BLINKS]] = BLINK_ERROR
     write(network.path, {
         "expression_zero": zero.round(4).tolist(), "expression_error": error.round(4).tolist(),
         "point_offsets_mm": np.round(dense_points()["offsets"].astype(float), 3).tolist(),

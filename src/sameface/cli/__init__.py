@@ -51,7 +51,8 @@ def reconstruct(
         out: Folder for the results; made if it is not there.
         each: Reconstruct every photo alone, into OUT/<photo>/.
         all_faces: Reconstruct every face of every photo alone, into OUT/<photo>-face<k>/.
-        face: Take the k-th largest face of each photo instead of the largest (1).
+        face: Take the k-th largest face of each photo; else the one that the other photos show, or the largest and
+            most central.
         iris: Take the scale from the human iris (11.7 mm) instead of the average head.
         ipd: Take the scale from the distance between the pupils, mm.
         focal: Focal length of all photos, instead of what their files say: 50mm (35 mm equivalent) or 1200px.
@@ -77,7 +78,7 @@ def reconstruct(
         raise ValueError(f"{clips[0]} is a video; give it alone, and leave out --each and --all-faces")
     check_options(face=face, iris=iris, ipd=ipd, min_score=min_score, smooth=smooth, focal=focal)
     points_of(load(predictor))
-    asked = many.Asked(each, all_faces, face or 1, iris, ipd, focal, write, min_score, predictor, smooth, quiet)
+    asked = many.Asked(each, all_faces, face, iris, ipd, focal, write, min_score, predictor, smooth, quiet)
     given = many.gathered(photos, () if len(photos) == 1 else clips)
     paths, rows = [one for one in given if isinstance(one, Path)], [one for one in given if not isinstance(one, Path)]
     make_folder(out, *photos)

@@ -14,6 +14,7 @@ from sameface.core.errors import BadOutput, BadPhoto, SameFaceError
 from sameface.photo import image
 from sameface.photo.face import Observation
 from sameface.reconstruction import outputs, reconstruct
+from sameface.reconstruction.choice import Candidate, candidates, choose
 from sameface.reconstruction.outputs import PHOTOS, Row, stem, unused
 from sameface.reconstruction.result import Reconstruction
 
@@ -38,7 +39,7 @@ class Asked(NamedTuple):
 
     each: bool
     all_faces: bool
-    face: int
+    face: int | None
     iris: bool
     ipd: float | None
     focal: str | None
@@ -57,6 +58,8 @@ def gathered(photos: Iterable[str], clips: Container[str] = ()) -> list[Path | R
         if photo in clips:
             given.append(Row(photo, None, "BadPhoto", f"{photo} is a video; give it alone"))
             continue
+        if others := image.left_out(photo):
+            print(harmless(f"not looked at: {others}"), file=sys.stderr)
         try:
             found = image.gather([photo])
         except BadPhoto as error:
@@ -81,7 +84,7 @@ class Person(NamedTuple):
 def people(paths: Sequence[Path], asked: Asked, rows: list[Row], tick: Callable[[str], None]) -> Iterator[Person]:
     """The observations of one person at a time; photos that cannot be used are added to `rows`."""
     taken = {PHOTOS}
-    together: list[Observation] = []
+    together: list[list[Candidate]] = []
     for path in paths:
         looked = reconstruct.look(
             [path], predictor=asked.predictor, min_score=asked.min_score, focal=asked.focal, progress=tick
@@ -91,15 +94,15 @@ def people(paths: Sequence[Path], asked: Asked, rows: list[Row], tick: Callable[
             if asked.all_faces:
                 for k, one in enumerate(faces, 1):
                     yield Person(unused(f"{stem(path.name)}-face{k}", taken), [one])
-            elif asked.face > len(faces):
-                photo, kind, message = reconstruct.no_face_of_that_number(faces, asked.face)
+            elif not (some := candidates(faces, asked.face)):
+                photo, kind, message = reconstruct.no_face_of_that_number(faces, asked.face or 1)
                 rows.append(Row(photo, None, kind, message))
             elif asked.each:
-                yield Person(unused(stem(path.name), taken), [faces[asked.face - 1]])
+                yield Person(unused(stem(path.name), taken), choose([some]))
             else:
-                together.append(faces[asked.face - 1])
+                together.append(some)
     if together:
-        yield Person("", together, tuple((r.photo, r.problem or "", r.message or "") for r in rows))
+        yield Person("", choose(together), tuple((r.photo, r.problem or "", r.message or "") for r in rows))
 
 
 def one_person(person: Person, out: Path, asked: Asked) -> list[Row]:

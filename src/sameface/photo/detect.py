@@ -16,8 +16,8 @@ from jaxtyping import Float, Int, UInt8
 
 from sameface.core.arrays import Batch
 from sameface.core.errors import AssetMissing
+from sameface.core.processes import threads
 from sameface.photo import MIN_SCORE
-from sameface.photo.predictor import threads
 
 __all__ = ["Faces", "detect", "suppress"]
 

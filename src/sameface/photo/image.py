@@ -17,16 +17,21 @@ from PIL import Image
 
 from sameface.core.errors import BadData, BadPhoto, in_one_line
 from sameface.core.files import hint, names_in, read_bytes
-from sameface.photo.decode import Decoded, array_rgb, decode, upright_rgb
+from sameface.photo.clip import is_video
+from sameface.photo.decode import HEAD, Decoded, array_rgb, decode, is_picture, upright_rgb
 from sameface.photo.face import Photo
 from sameface.photo.lens import Lens
 
-__all__ = ["PHOTO_SUFFIXES", "crop", "gather", "name_of", "one_by_one", "read"]
+__all__ = ["PHOTO_SUFFIXES", "crop", "gather", "left_out", "name_of", "one_by_one", "read"]
 
 PHOTO_SUFFIXES = frozenset(
-    (".jpg", ".jpeg", ".jpe", ".png", ".webp", ".heic", ".heif", ".avif", ".tif", ".tiff", ".gif", ".bmp")
-)
-"""what `gather` takes out of a folder; a file given by name may be called anything"""
+    (
+        ".jpg", ".jpeg", ".jpe", ".jfif", ".jfi", ".jif", ".pjpeg", ".pjp", ".jpg_large", ".jpeg_large", ".mpo", ".png",
+        ".apng", ".webp", ".heic", ".heif", ".hif", ".avif", ".tif", ".tiff", ".gif", ".bmp", ".dib", ".ppm", ".pgm",
+        ".pnm",
+    )
+)  # fmt: skip
+"""what `gather` takes out of a folder unseen; of other files it looks at the first bytes"""
 LARGEST_FILE = 1_000_000_000
 """bytes"""
 AT_ONCE = 1 << 24
@@ -185,9 +190,10 @@ _TOO_LONG = "is too long for a path; a picture as text is given as its bytes: ba
 def gather(paths: PathLike | Iterable[PathLike]) -> list[Path]:
     """The photos among files and folders, in the order given.
 
-    Of a folder: the files directly in it with a photo's suffix (`PHOTO_SUFFIXES`, any case), hidden ones left out, in
-    natural order (2.jpg before 10.jpg). A file reached twice counts once. Raises BadPhoto for a missing path and for a
-    folder without photos. Files given by name are not opened here.
+    Of a folder: the files directly in it with a photo's suffix (`PHOTO_SUFFIXES`, any case) or the first bytes of one,
+    hidden ones left out, in natural order (2.jpg before 10.jpg); `left_out` tells of the others. A file reached
+    twice counts once. Raises BadPhoto for a missing path and for a folder without photos. Files given by name are not
+    opened here.
     """
     given = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
     found: dict[str, Path] = {}
@@ -213,7 +219,7 @@ def _photos_in(folder: Path) -> list[Path]:
         files = names_in(folder)
     except BadData as error:
         raise BadPhoto(str(error)) from None
-    photos = [folder / name for name in files if name.lower().endswith(tuple(PHOTO_SUFFIXES))]
+    photos = [path for path in (folder / name for name in files) if _is_photo(path)]
     if not photos:
         folders = names_in(folder, folders=True)
         inside = f"{len(folders)} folder{'s' if len(folders) > 1 else ''} ({folders[0]} …)" if folders else ""
@@ -224,6 +230,36 @@ def _photos_in(folder: Path) -> list[Path]:
             f"photos end in {', '.join(sorted(PHOTO_SUFFIXES))}"
         )
     return sorted(photos, key=_natural)
+
+
+def left_out(folder: PathLike) -> str:
+    """What of a folder's own files `gather` does not take, in one sentence; empty if it takes all, or it is no folder.
+
+    >>> left_out("there is no such folder")
+    ''
+    """
+    files = [path for path in (Path(folder, name) for name in names_in(folder)) if not _is_photo(path)]
+    clips = [path for path in files if is_video(path)]
+    others = [path for path in files if path not in clips]
+    told = [
+        f"{len(some)} {what}{'s' if len(some) > 1 else ''} ({some[0].name}{', …' if len(some) > 1 else hint})"
+        for some, what, hint in ((clips, "video", "; give it alone"), (others, "other file", ""))
+        if some
+    ]
+    return f"in {os.fspath(folder)}, {' and '.join(told)}" if told else ""
+
+
+def _is_photo(path: Path) -> bool:
+    """Whether a file in a folder is called a photo, or begins like one."""
+    if path.name.lower().endswith(tuple(PHOTO_SUFFIXES)):
+        return True
+    try:
+        if not path.is_file():
+            return False
+        with path.open("rb") as file:
+            return is_picture(file.read(HEAD))
+    except (OSError, ValueError):
+        return False
 
 
 def _natural(path: Path) -> tuple[list[tuple[int, int, str]], str]:

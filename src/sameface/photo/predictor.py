@@ -2,8 +2,7 @@
 
 import hashlib
 import json
-import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,6 +13,7 @@ from jaxtyping import Float, UInt8
 from sameface.core.errors import AssetMissing, BadPhoto, in_one_line
 from sameface.core.files import hint, names_in, read_bytes, sha256
 from sameface.core.geometry import similarity_2d
+from sameface.core.processes import threads
 
 __all__ = [
     "SPHEREFACE_FIVE", "Predictor", "Second", "affine_for_sphereface", "affine_from_five_points",
@@ -96,8 +96,7 @@ class Predictor:
     """An ONNX network with its own description inside (crop, model, version); batches of any size."""
 
     path: Path
-    threads: int = 0
-    """0: as many as there are cores"""
+    threads: int = field(default_factory=threads)
 
     @cached_property
     def _session(self) -> Any:
@@ -194,12 +193,6 @@ def _described(told: Any) -> dict[str, Any]:
     return told
 
 
-def threads() -> int:
-    """What OMP_NUM_THREADS allows, which onnxruntime does not ask; 0: one per core."""
-    allowed = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]
-    return int(allowed) if allowed.isdigit() else 0
-
-
 _LOADED: dict[Path, Predictor] = {}
 
 
@@ -214,7 +207,7 @@ def load(name: str = "default") -> Predictor:
         )
     path = path.resolve()
     if path not in _LOADED:
-        _LOADED[path] = Predictor(path, threads=threads())
+        _LOADED[path] = Predictor(path)
     return _LOADED[path]
 
 

@@ -33,7 +33,7 @@ class Row(NamedTuple):
     folder: str | None
     """inside the run's folder; "." is that folder itself"""
     problem: str | None = None
-    """BadPhoto, NoFaceFound, PoorPhoto, Disagrees, BadOutput, Stopped"""
+    """BadPhoto, NoFaceFound, PoorPhoto, Copy, Disagrees, BadOutput, Stopped"""
     message: str | None = None
 
 

@@ -10,6 +10,7 @@ from jaxtyping import Float
 from sameface.core.camera import Perspective, WeakPerspective
 from sameface.core.errors import BadPhoto, NoFaceFound, SameFaceError, compared
 from sameface.core.geometry import align, barycentric
+from sameface.core.processes import few_threads
 from sameface.morphable import MorphableModel, default
 from sameface.morphable.points import Points
 from sameface.photo import MIN_SCORE, image
@@ -21,6 +22,9 @@ from sameface.photo.predictor import Predictor, load, networks_name, second
 from sameface.photo.turned import observe_turned
 from sameface.reconstruction.agreement import disagreeing, reason
 from sameface.reconstruction.cameras import in_perspective
+from sameface.reconstruction.choice import candidates, choose
+from sameface.reconstruction.copies import counted, note
+from sameface.reconstruction.doubts import doubts, far_apart
 from sameface.reconstruction.fit import Fit, Measured, Priors, fit, tempered
 from sameface.reconstruction.result import Reconstruction, View
 
@@ -77,8 +81,10 @@ def reconstruct(
 ) -> Reconstruction:
     """The 3D face of ONE person from one or several photos: whatever `image.read` reads, and collections of that.
 
-    In each photo the largest face is taken, or the `face`-th largest (1 is the largest). A photo that cannot be used is
-    left out and named in `dropped`; if none can be used, the first problem is raised (BadPhoto, NoFaceFound).
+    Of several faces in a photo the one is taken that the other photos show, or else the largest and most central
+    (`choice.choose`; a note says so), or the `face`-th largest (1 is the largest). Copies of a photo count once. A
+    photo that cannot be used is left out and named in `dropped`; if none can be used, the first problem is raised
+    (BadPhoto, NoFaceFound).
 
     Millimetres are those of an average head unless `iris` (the human iris is 11.7 mm wide) or `ipd` (the distance
     between the pupils in mm) sets the scale. The focal length of a photo is that of its EXIF data, or `focal` for all
@@ -88,18 +94,18 @@ def reconstruct(
     looked = look(photos, predictor=predictor, min_score=min_score, focal=focal)
     if not looked.faces and not looked.problems:
         raise ValueError("reconstruct needs at least one photo: a path, bytes, an array or a Pillow image")
-    number = face or 1
-    chosen, problems = [], list(looked.problems)
+    found, problems = [], list(looked.problems)
     for faces in looked.faces:
-        if number <= len(faces):
-            chosen.append(faces[number - 1])
+        if some := candidates(faces, face):
+            found.append(some)
         else:
-            problems.append(no_face_of_that_number(faces, number))
-    if not chosen:
+            problems.append(no_face_of_that_number(faces, face or 1))
+    if not found:
         raise _first_error(problems)
-    return join(chosen, predictor=predictor, iris=iris, ipd=ipd, priors=priors, problems=tuple(problems))
+    return join(choose(found), predictor=predictor, iris=iris, ipd=ipd, priors=priors, problems=tuple(problems))
 
 
+@few_threads()
 def look(
     photos: Source | Photo | Iterable[Any],
     *,
@@ -137,6 +143,7 @@ def look(
     return Looked(tuple(faces), tuple(problems))
 
 
+@few_threads()
 def join(
     seen: Sequence[Observation],
     *,
@@ -154,6 +161,8 @@ def join(
     points = points_of(network)
     believed = [_believed(one) for one in seen]
     good, dropped = _good_enough(believed)
+    good, copies = counted(good)
+    dropped += copies
     data = measured(good)
     alone = fit(points, data, priors, shared=False)
     out, distance = disagreeing(alone.identity, np.array([one.quality for one in good]), FARTHEST, APART)
@@ -173,7 +182,7 @@ def join(
         scale=scale,
         scale_from=origin,
         dropped=tuple(problems) + tuple(dropped),
-        notes=tuple(_notes(views)),
+        notes=(*_notes(views), *([note(len(copies))] if copies else [])),
     )
     return answer
 
@@ -340,11 +349,10 @@ def _notes(views: Sequence[View]) -> list[str]:
     notes = [f"{view.seen.photo}: {note}" for view in views for note in view.seen.notes]
     if len(views) == 1:
         notes.append("one photo: depth is a guess by the statistics of faces; add photos from other angles")
-    if len(views) == 2 and (apart := sum(v.disagreement for v in views)) > FARTHEST:
-        far, limit = compared(apart, FARTHEST, 1)
+    farthest, limit = max(v.disagreement for v in views), far_apart(2, FARTHEST)
+    if len(views) == 2 and farthest > limit:
+        far, most = compared(farthest, limit)
         notes.append(
-            f"the two photos' own shapes are {far} mm apart, farther than {limit} mm; are they the same person?"
+            f"the two photos disagree: {far} mm from their joint shape, over {most}; are they the same person?"
         )
-    if max(v.seen.quality for v in views) < LEAST_QUALITY:
-        notes.append("every photo is poor (small, blurred or hidden face); expect little more than an average face")
-    return notes
+    return notes + doubts(views, FARTHEST)

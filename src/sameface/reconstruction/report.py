@@ -23,6 +23,8 @@ from sameface.core.files import write_file
 from sameface.core.geometry import rotation_from_euler
 from sameface.morphable import MorphableModel
 from sameface.reconstruction import picture
+from sameface.reconstruction.doubts import FAIR, POOR, far_apart
+from sameface.reconstruction.reconstruct import FARTHEST
 from sameface.reconstruction.result import Reconstruction
 
 __all__ = ["clay", "write_report"]
@@ -42,10 +44,8 @@ STRONGEST = 5
 """expressions named per photo"""
 FAINTEST = 0.08
 """weight below which an expression is not worth a word"""
-LARGEST_BAR = 4.0
-"""mm of disagreement that fill a bar; beyond it three photos or more would throw the worst out"""
-UNEVEN, APART = 1.5, 3.0
-"""mm of disagreement at which a bar turns amber, then red"""
+FULL_BAR = 2.0
+"""times the disagreement that turns a bar red fills it; half of that turns it amber"""
 
 
 def write_report(reconstruction: Reconstruction, path: str | os.PathLike[str]) -> Path:
@@ -185,10 +185,8 @@ def _photo(answer: Reconstruction, k: int, view: dict[str, Any]) -> str:
     """The card of one photo."""
     pose = view["head_pose_degrees"]
     quality, apart = view["quality"], view["disagreement_mm"]
-    rows = [_bar("quality", f"{quality:.2f}", quality, _shade_of(1 - quality, 0.4, 0.75))]
-    if apart is not None:
-        rows.append(_bar("disagreement", f"{apart:.2f} mm", apart / LARGEST_BAR, _shade_of(apart, UNEVEN, APART)))
-    rows += [
+    rows = [
+        *_photo_bars(len(answer.views), quality, apart),
         _row("head", _pose_in_words(**pose)),
         _row("points off by", f"{100 * view['residual']:.1f} % of the face"),
         _row("expression", _strongest(view["expression"])),
@@ -199,6 +197,15 @@ def _photo(answer: Reconstruction, k: int, view: dict[str, Any]) -> str:
         f'<h3 title="{name}">{escape(_short(view["photo"]))}</h3><dl>{"".join(rows)}</dl>'
         f'<button type="button" class="quiet" data-photo="{k}">show this expression</button></article>'
     )
+
+
+def _photo_bars(photos: int, quality: float, apart: float | None) -> list[str]:
+    """How good a photo is and how far from the joint shape of so many photos, in colours; what is red is a note too"""
+    bars = [_bar("quality", f"{quality:.2f}", quality, _shade_of(-quality, -FAIR, -POOR))]
+    if apart is not None:
+        far = far_apart(photos, FARTHEST)
+        bars.append(_bar("disagreement", f"{apart:.2f} mm", apart / (FULL_BAR * far), _shade_of(apart, far / 2, far)))
+    return bars
 
 
 def _overlay(answer: Reconstruction, k: int) -> str:
@@ -240,7 +247,7 @@ def _bar(name: str, value: str, part: float, kind: str) -> str:
 
 
 def _shade_of(value: float, uneven: float, bad: float) -> str:
-    return "good" if value < uneven else "fair" if value < bad else "poor"
+    return "good" if value <= uneven else "fair" if value <= bad else "poor"
 
 
 def _pose_in_words(pitch: float, yaw: float, roll: float) -> str:

@@ -21,6 +21,7 @@ from sameface.photo.face import Observation, Photo
 from sameface.photo.observe import observe, points_of
 from sameface.photo.predictor import Predictor, Second, load
 from sameface.reconstruction.agreement import disagreeing, reason
+from sameface.reconstruction.copies import originals, why
 from sameface.reconstruction.fit import Fit, Priors, fit
 from sameface.reconstruction.reconstruct import measured
 from sameface.training.datasets.labelled import name_of, parameters
@@ -155,13 +156,20 @@ def _fitted(records: list[Record], seen: list[Observation], network: Predictor, 
 def _accepted(
     records: list[Record], seen: list[Observation], alone: Fit, owner: np.ndarray, options: Options
 ) -> Bool[np.ndarray, " N"]:
-    """Which photos to fit together: their own fit is close, and their own shape agrees with the person's others."""
+    """Which photos to fit together: their own fit is close, they are no copies, and their own shape agrees with the
+    person's others."""
     for record, one, residual in zip(records, seen, alone.residual, strict=True):
         _residual(record, one, float(residual), options)
     close = np.array(["reason" not in record for record in records])
     accepted, quality = close.copy(), np.array([one.quality for one in seen])
     for person in np.unique(owner[close]):
         mine = np.flatnonzero((owner == person) & close)
+        original = mine[originals([seen[k] for k in mine])]
+        for k, of in zip(mine, original, strict=True):
+            if k != of:
+                accepted[k] = False
+                records[k] |= {"reason": "Copy", "message": why(str(records[of]["name"]))}
+        mine = mine[original == mine]
         out, distance = disagreeing(alone.identity[mine], quality[mine], options.farthest, APART)
         accepted[mine[out]] = False
         for k, far in zip(mine, distance, strict=True):

@@ -17,6 +17,7 @@ from sameface.mesh.read import read_mesh
 from sameface.morphable import default
 from sameface.morphable.plausible import EYE_CENTRES, SPREADS, eye_distance, order_problem, size_problem, spread
 from sameface.photo import image
+from sameface.photo.face import Observation
 from sameface.photo.predictor import networks_sha256
 from sameface.reconstruction.reconstruct import reconstruct
 from sameface.reconstruction.result import RESULT_VERSION, Reconstruction
@@ -45,6 +46,8 @@ class Side:
     """name@version, where that is known"""
     sha256: str | None = None
     """of the networks, where they ran here"""
+    seen: tuple[Observation, ...] = ()
+    """what was seen in its photos, where they were looked at here"""
     files: Mapping[str, str] = field(default_factory=dict)
     """digest → name of everything that was read"""
     dropped: tuple[tuple[str, str, str], ...] = ()
@@ -77,14 +80,18 @@ def _photos(given: Sequence[str | os.PathLike[str]], predictor: str, min_score: 
     used = {view.seen.photo for view in answer.views}
     files = {_digest(path.resolve()): str(path) for path in paths if str(path) in used}
     name = str(paths[0]) if len(paths) == 1 else f"the person in {paths[0]} …"
-    return _reconstructed(name, answer, files, networks_sha256(predictor))
+    side = _reconstructed(name, answer, files, networks_sha256(predictor))
+    others = [f"not looked at: {told}" for told in map(image.left_out, given) if told]
+    return replace(side, notes=(*side.notes, *others))
 
 
 def _reconstructed(name: str, answer: Reconstruction, files: Mapping[str, str], sha256: str | None) -> Side:
     """In mm of an average head, whatever scale was asked for: that is what the calibration measured."""
     apart = answer.disagreement if len(answer.views) > 1 else None
     vertices = answer.model.vertices(answer.identity)
-    return Side(name, vertices, len(answer.views), apart, answer.predictor, sha256, files, answer.dropped, answer.notes)
+    seen = tuple(view.seen for view in answer.views)
+    about = answer.predictor, sha256, seen, files, answer.dropped, answer.notes
+    return Side(name, vertices, len(answer.views), apart, *about)
 
 
 def _saved(path: Path) -> Side:

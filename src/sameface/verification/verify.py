@@ -27,6 +27,7 @@ from sameface.core.geometry import align
 from sameface.metrics.verification import mesh_distance
 from sameface.morphable import default
 from sameface.photo import MIN_SCORE
+from sameface.reconstruction.copies import same_pictures
 from sameface.reconstruction.reconstruct import shape_distance
 from sameface.verification.calibration import FARS, limit, packaged, probability
 from sameface.verification.sides import Person, Side, read_side
@@ -109,7 +110,8 @@ def verify(
     """Do A and B show one person? Each is photos (paths), a folder of them, a saved result, a mesh or a Reconstruction.
 
     `same` is True if at most about `far` of the pairs of different people are so near, False if at most about `far` of
-    the pairs of one person are so far apart, and None (unsure) between. The largest face of each photo counts.
+    the pairs of one person are so far apart, and None (unsure) between. Of several faces in a photo the one
+    counts that `reconstruct` takes.
     Raises BadPhoto or NoFaceFound, naming the photos, if a side has no usable photo, BadData for a broken saved result
     and for meshes of two topologies, ValueError for a `far` outside 0.01 … 0.5.
     """
@@ -123,9 +125,8 @@ def verify(
             "meshes of one topology"
         )
     distance, notes = _distance(first.vertices, second.vertices), []
-    shared = sorted(first.files.keys() & second.files.keys())
-    if shared:
-        names = ", ".join(first.files[key] for key in shared[:3])
+    if shared := _on_both(first, second):
+        names = ", ".join(shared[:3])
         notes.append(f"{names} is on both sides: of course that is alike; give other photos on one side")
     known, why = packaged(), _uncalibrated(sides)
     chance = same = None
@@ -160,6 +161,15 @@ def _distance(first: np.ndarray, second: np.ndarray) -> float:
     first, second = first.astype(np.float64), second.astype(np.float64)
     _, rotation, shift = align(first, second, scale=False)
     return float(np.sqrt(((first @ rotation.T + shift - second) ** 2).sum(1).mean()))
+
+
+def _on_both(first: Side, second: Side) -> list[str]:
+    """The names on the first side of files, and of pictures, that are on the other one too."""
+    names = [first.files[key] for key in sorted(first.files.keys() & second.files.keys())]
+    if first.seen and second.seen and first.predictor == second.predictor:
+        same = same_pictures(first.seen, second.seen).any(1)
+        names += [one.photo for one, known in zip(first.seen, same, strict=True) if known]
+    return list(dict.fromkeys(names))
 
 
 def _percent(share: float) -> str:

@@ -40,7 +40,7 @@ def schema() -> Any:
     """The columns of labels.parquet (a pyarrow schema); everything from `identity` on is null in rejected rows.
 
     split, row, name: which photo; `row` counts from 0 within the split · person: the data set's number, −1 unknown ·
-    kept, reason, message: NoFaceFound, BadPhoto, BadData, PoorPhoto, LargeResidual, Disagrees · quality 0 to 1 ·
+    kept, reason, message: NoFaceFound, BadPhoto, BadData, PoorPhoto, LargeResidual, Copy, Disagrees · quality 0 to 1 ·
     residual_px, residual_percent: median distance of fitted and measured points, of the face's size · from_others_mm:
     how far the photo's own shape is from that of the person's others · identity (S,) σ, the person's · expression (E,)
     · rotation (9,) row-major, translation (2,) px, scale px/mm: the camera · params (12 + S + E,), see `parameters`.

@@ -143,7 +143,7 @@ class Method(nn.Module):
             "images": square,
             "points": (apply_affine(affine, landmarks[where]) / size - 0.5).astype(np.float32),
             "weight": weight.astype(np.float32),
-            "blink": np.float32(blink if weight.mean() > 0.5 else np.nan),
+            "blink": np.array(blink if weight.mean() > 0.5 else np.nan, np.float32),
         }
 
     def blink(self, item: dict[str, Any], k: int) -> float:
