@@ -3,6 +3,7 @@
 import lzma
 import os
 import struct
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Collection
@@ -13,15 +14,15 @@ import numpy as np
 from sameface.core.errors import BadData, SameFaceError, compared, in_one_line
 from sameface.core.files import PathLike, open_file, read_bytes
 
-__all__ = ["array", "names_in_npz", "read_npy", "read_npz"]
+__all__ = ["BROKEN", "array", "names_in_npz", "read_npy", "read_npz"]
 
 MOST_MEMBERS = 10_000
 """arrays in one file"""
 MOST_TIMES, AND = 100, 1 << 26
 """times its size, and bytes beside that, is what an archive unpacks to at most: numbers of a face hardly shrink"""
-_BROKEN = (
+BROKEN = (
     OSError, ValueError, KeyError, EOFError, RuntimeError, NotImplementedError, OverflowError, TypeError, SyntaxError,
-    zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error,
+    zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, tokenize.TokenError,
 )  # fmt: skip
 """what zipfile and numpy raise for bad checksums, encryption, methods that nobody knows, and headers that lie"""
 
@@ -39,7 +40,7 @@ def read_npz(
                 members = _members(archive, os.fstat(file.fileno()).st_size, largest)
                 wanted = members.keys() if only is None else [name for name in members if name in only]
                 return {name: array(archive.read(members[name])) for name in wanted}
-        except _BROKEN as problem:
+        except BROKEN as problem:
             raise error(
                 f"{path} is no .npz of plain arrays ({in_one_line(problem)}); save it with numpy.savez"
             ) from None
@@ -51,7 +52,7 @@ def names_in_npz(path: PathLike, error: type[SameFaceError] = BadData) -> list[s
         try:
             with zipfile.ZipFile(file) as archive:
                 return [name.removesuffix(".npy") for name in archive.namelist()]
-        except _BROKEN as problem:
+        except BROKEN as problem:
             raise error(f"{path} is no .npz ({in_one_line(problem)})") from None
 
 
@@ -60,7 +61,7 @@ def read_npy(path: PathLike, largest: int, error: type[SameFaceError] = BadData)
     content = read_bytes(path, largest, error)
     try:
         return array(content)
-    except _BROKEN as problem:
+    except BROKEN as problem:
         raise error(f"{path} is no .npy of plain numbers ({in_one_line(problem)}); save it with numpy.save") from None
 
 

@@ -126,7 +126,7 @@ def read_npy(path: Path) -> Any:
         _, _, dtype = header(file)
         if not dtype.hasobject:
             return npz.array(data)
-    except (ValueError, EOFError) as error:
+    except npz.BROKEN as error:
         raise BadModel(f"{path} is not a .npy file ({error}); download it again") from None
     array = _loads(data[file.tell() :], str(path))
     return array.item() if isinstance(array, np.ndarray) and array.shape == () else array
