@@ -1,6 +1,7 @@
 """A whole data set fitted: every photo is a row, no person is split, and whatever stops it, the file is the same."""
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -147,6 +148,13 @@ def test_a_finished_folder_is_not_computed_again(table, tmp_path):
     assert fit_set(table, tmp_path / "out", PIECES, workers=0) == first
     assert not asked
     assert len(list((tmp_path / "out").iterdir())) == 2
+    labels = tmp_path / "out" / labelled.LABELS
+    whole = labels.read_bytes()
+    labels.write_bytes(whole[:100] + bytes(20) + whole[120:])
+    again = fit_set(table, tmp_path / "out", PIECES, workers=0)
+    assert len(asked) == 16
+    assert labels.read_bytes() == whole
+    assert again["labels_sha256"] == first["labels_sha256"]
 
 
 def test_only_the_first_persons_are_fitted_when_asked(table, tmp_path):
@@ -185,7 +193,7 @@ def test_stopped_by_ctrl_c_it_goes_on_where_it_was(table, tmp_path):
         fit_set(table, tmp_path / "out", PIECES, workers=0, tick=stop)
     assert not (tmp_path / "out" / labelled.LABELS).exists()
     pieces = tmp_path / "out" / "labels.parquet.shards"
-    (pieces / "000000.parquet").write_bytes(b"PAR1")  # cut short by a power cut
+    (pieces / "000000.parquet").write_bytes((pieces / "000001.parquet").read_bytes())  # whole, but of other photos
     (pieces / ".000002.parquet.77.part").write_bytes(b"PAR1")  # left by a kill
     before, done = len(asked), []
     about = fit_set(table, tmp_path / "out", PIECES, workers=0, tick=lambda *counts: done.append(counts))
@@ -301,11 +309,12 @@ def test_labels_made_with_other_settings_are_not_gone_on_with(table, tmp_path):
 
 
 def test_a_full_disk_is_named(table, tmp_path, monkeypatch):
-    def full(*_):
-        raise OSError(28, "No space left on device")
+    def full(aside, path, replace=os.replace):
+        if Path(path).name == labelled.LABELS:
+            raise OSError(28, "No space left on device")
+        replace(aside, path)
 
-    monkeypatch.setattr(module, "write_file", lambda path, content: Path(path).write_bytes(content))
-    monkeypatch.setattr(module.os, "replace", full)
+    monkeypatch.setattr(os, "replace", full)
     with pytest.raises(BadOutput, match=r"labels.parquet cannot be written .*No space left"):
         fit_set(table, tmp_path / "out", PIECES, workers=0)
-    assert not list((tmp_path / "out").glob("*.part"))
+    assert sorted(one.name for one in (tmp_path / "out").iterdir()) == ["labels.parquet.shards"]

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -177,6 +178,57 @@ def test_files_that_are_no_networks_are_named(tmp_path):
     path.write_text("not a network")
     with pytest.raises(AssetMissing, match=r"text\.onnx is not a network that onnxruntime can load"):
         _ = load(str(path)).size
+
+
+@pytest.mark.parametrize(
+    ("about", "message"),
+    [
+        ("{", "description that cannot be meant"),
+        ("[]", "it is no JSON object"),
+        ("[" * 100_000, "description that cannot be meant"),
+        ('{"crop": 5}', "takes crops of None px"),
+        ('{"crop": {"size": 1000000000}}', "takes crops of 1000000000 px"),
+        ('{"method": null, "crop": {"size": 4}}', "method, version and morphable are not all texts"),
+        ('{"crop": {"size": 4}, "views": ["a"]}', "views are not all numbers"),
+    ],
+)
+def test_descriptions_that_cannot_be_meant_are_named(tmp_path, about, message):
+    path = network(tmp_path / "odd.onnx", described=False)
+    model = onnx.load(path)
+    helper.set_model_props(model, {"sameface": about})
+    onnx.save(model, path)
+    with pytest.raises(AssetMissing, match=rf"odd\.onnx .*{message}"):
+        _ = load(str(path)).size
+
+
+def test_a_network_reads_no_other_file(tmp_path):
+    (tmp_path / "secret").write_bytes(np.ones(4, np.int64).tobytes())
+    path = network(tmp_path / "other.onnx")
+    model = onnx.load(path)
+    weights = model.graph.initializer[0]
+    weights.ClearField("int64_data")
+    weights.ClearField("raw_data")
+    weights.data_location = TensorProto.EXTERNAL
+    entry = weights.external_data.add()
+    entry.key, entry.value = "location", "secret"
+    path.write_bytes(model.SerializeToString())
+    with pytest.raises(AssetMissing, match=r"other\.onnx keeps its weights in other files, which are not read"):
+        _ = load(str(path)).size
+
+
+def test_a_network_that_takes_other_crops_than_it_says_is_named(tmp_path):
+    path = network(tmp_path / "liar.onnx", described=False)
+    model = onnx.load(path)
+    helper.set_model_props(model, {"sameface": json.dumps({"method": "a", "version": "1", "crop": {"size": 8}})})
+    onnx.save(model, path)
+    with pytest.raises(AssetMissing, match=r"liar\.onnx does not take crops as its description says"):
+        load(str(path))(np.zeros((1, 8, 8, 3), np.uint8))
+
+
+def test_a_pipe_is_no_network(tmp_path):
+    os.mkfifo(tmp_path / "pipe.onnx")
+    with pytest.raises(AssetMissing, match=r"pipe\.onnx is not an ordinary file"):
+        _ = load(str(tmp_path / "pipe.onnx")).size
 
 
 def test_networks_of_others_are_told_how_to_become_ours(tmp_path):

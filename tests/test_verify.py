@@ -1,7 +1,9 @@
 """Same person or not: the calibration's laws, every kind of side, and every way in which a side can be bad."""
 
+import io
 import json
 import math
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -302,8 +304,14 @@ def test_photos_that_cannot_be_used_are_named(folder):
         verify("empty", "anna")
     with pytest.raises(BadPhoto, match=r"no file or folder missing\.jpg"):
         verify("missing.jpg", "anna")
+    for address in ("https://example.org/anna.jpg", "https://example.org/anna.json"):
+        with pytest.raises((BadPhoto, BadData), match=r"https:/{1,2}example.org/anna\S+: it is an address; download"):
+            verify(address, "anna")
     with pytest.raises(BadPhoto, match="no photos were given"):
         verify([], "anna")
+    for photo in (encoded(scenery()), io.BytesIO(encoded(scenery())), [scenery()]):
+        with pytest.raises(TypeError, match=r"verify takes paths; .*verify\(reconstruct\(a\), b\)"):
+            sides.read_side.__wrapped__(photo, "default", 0.6)  # past the tests' type checks
 
 
 @pytest.mark.parametrize(
@@ -315,6 +323,13 @@ def test_photos_that_cannot_be_used_are_named(folder):
         ({"model": "other"}, "belongs to the model 'other'"),
         ({"identity": [1.0]}, "not 80 finite numbers"),
         ({"identity": [float("nan")] * 80}, "not 80 finite numbers"),
+        ({"identity": [10**400] * 80}, "is no result.json"),
+        ({"disagreement_mm": float("inf")}, "is no result.json"),
+        ({"disagreement_mm": float("nan")}, "is no result.json"),
+        ({"disagreement_mm": 10**400}, "is no result.json"),
+        ({"disagreement_mm": [[1]]}, "is no result.json"),
+        ({"views": []}, "is no result.json"),
+        ({"predictor": {"a": 1}}, "is no result.json"),
     ],
 )
 def test_results_that_are_none(folder, changes, says):
@@ -329,11 +344,18 @@ def test_files_that_are_no_results(folder, monkeypatch):
     np.savez("nan.npz", vertices=np.full((9, 3), np.nan))
     np.savez("pickled.npz", vertices=np.array([{}], object))
     for name, says in {
-        "text.json": "is no result.json", "text.npz": "is no .npz", "flat.npz": "no array `vertices`",
+        "text.json": "is not JSON", "text.npz": "is no .npz", "flat.npz": "no array `vertices`",
         "nan.npz": "not finite", "pickled.npz": "is no .npz", "missing.json": "there is no file missing.json",
     }.items():  # fmt: skip
         with pytest.raises(BadData, match=says):
             verify(name, "anna")
     monkeypatch.setattr(sides, "LARGEST_RESULT", 10)
-    with pytest.raises(BadData, match="too many for a result"):
+    with pytest.raises(BadData, match=r"face.npz is no .npz .* MB are read at most"):
         verify("anna/face.npz", "anna")
+    with pytest.raises(BadData, match=r"result.json has .* MB; such a file is read up to"):
+        verify("anna", "anna")
+    Path("deep.json").write_text("[" * 100_000)
+    os.mkfifo("pipe.json")
+    for name, says in {"deep.json": "is not JSON|such a file", "pipe.json": "is not an ordinary file"}.items():
+        with pytest.raises(BadData, match=says):
+            verify(name, "anna")

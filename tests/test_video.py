@@ -446,7 +446,7 @@ def test_clips_that_cannot_be_used_are_one_and_wrong_usage_is_two(clip, tmp_path
     assert run(broken, "--out", tmp_path / "out") == 1
     assert "broken.mp4 cannot be decoded: it is broken" in capsys.readouterr().err
     assert json.loads((tmp_path / "out" / "photos.json").read_text())[0]["problem"] == "BadPhoto"
-    for wrong in ([clip, "--each"], [clip, broken], [clip, "--all-faces"]):
+    for wrong in ([clip, "--each"], [clip, clip], [clip, "--all-faces"]):
         assert run(*wrong, "--out", tmp_path / "none") == 2
         assert "is a video; give it alone" in capsys.readouterr().err
     assert run(clip, "--smooth", 11, "--out", tmp_path / "none") == 2

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from sameface.core.errors import BadPhoto
+from sameface.core.files import named, plain
 from sameface.core.geometry import euler_from_rotation
 from sameface.morphable import default
 from sameface.photo import MIN_SCORE, image
@@ -126,7 +127,7 @@ def _schema(**columns: Any) -> Any:
 
 def _look(row: Row, root: Path, known: set[str], options: Options) -> list[Candidate]:
     """The faces of a photo that may be meant."""
-    file = root / row["path"]
+    file = named(root / row["path"])
     if file.is_dir():
         image.gather(file)  # which says what is in it, if there is no photo
     real = os.path.realpath(file)
@@ -201,4 +202,4 @@ def _died(name: str) -> Row:
 
 def _problem(name: str, error: Exception) -> Row:
     message = f"{name} does not fit into memory; make it smaller" if isinstance(error, MemoryError) else str(error)
-    return {"error": type(error).__name__, "message": message}
+    return {"error": type(error).__name__, "message": plain(message)}

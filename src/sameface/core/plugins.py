@@ -18,7 +18,7 @@ from types import ModuleType
 from typing import Any
 
 from sameface.core.errors import BadData
-from sameface.core.files import names_in, sha256
+from sameface.core.files import hint, names_in, sha256
 
 __all__ = ["dataset_at", "fingerprint", "is_file", "load", "named", "names", "trust", "trusted"]
 
@@ -84,7 +84,7 @@ def dataset_at(source: str) -> tuple[ModuleType, Path]:
         )
     dataset, root = load("datasets", name), Path(folder).expanduser()
     if not root.is_dir():
-        raise BadData(f"there is no folder {root}, where data set {name} was said to be")
+        raise BadData(f"there is no folder {folder}, where data set {name} was said to be{hint(folder)}")
     return dataset, root
 
 

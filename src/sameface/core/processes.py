@@ -15,7 +15,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-__all__ = ["begin", "cores", "few_threads", "one_thread_each", "quota", "threads"]
+__all__ = ["begin", "cores", "few_threads", "one_thread_each", "quota", "threads", "told_to_stop"]
 
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "SAMEFACE_THREADS")
 LARGE = 4
@@ -84,6 +84,20 @@ def one_thread_each() -> Iterator[None]:
                 del os.environ[name]
             else:
                 os.environ[name] = value
+
+
+@contextmanager
+def told_to_stop() -> Iterator[None]:
+    """SIGTERM (a batch system's time is up) ends the work as Ctrl-C does: what is done is kept and told."""
+    try:
+        before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    except ValueError:  # not in the main thread: nobody sends signals here
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
 
 
 def begin() -> None:  # pragma: no cover - runs in other processes

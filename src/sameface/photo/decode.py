@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Shaped, UInt8
 from PIL import Image, ImageCms, features
 
-from sameface.core.errors import BadPhoto
+from sameface.core.errors import BadPhoto, compared, in_one_line
 from sameface.photo.lens import Lens, from_exif
 
 __all__ = ["HEAD", "LARGEST_PHOTO", "Decoded", "array_rgb", "decode", "is_picture", "upright_rgb"]
@@ -57,6 +57,8 @@ _READABLE = "JPEG, PNG, WebP, HEIC, AVIF, TIFF, GIF, BMP and PPM"
 
 _DNG_VERSION, _ORIENTATION, _EXIF_BLOCK = 50706, 0x0112, 0x8769
 
+MOST_SCANS = 200
+"""of a JPEG file; programs write 1 to 20"""
 _BROKEN = (
     OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, EOFError, OverflowError, RuntimeError,
     struct.error, zlib.error, Image.DecompressionBombError,
@@ -86,9 +88,11 @@ def decode(data: bytes, name: str) -> Decoded:
     try:
         image = _opened(data, kind, name)
         _check_size(image.width, image.height, name)
+        if kind == "JPEG" and (scans := data.count(b"\xff\xda")) > MOST_SCANS:
+            raise BadPhoto(f"{name} has {scans} scans, each a pass over all its pixels; save it again as JPEG or PNG")
         _load(image, kind)
     except _BROKEN as error:
-        why = str(error) or type(error).__name__
+        why = in_one_line(error)
         if any(word in why.lower() for word in ("truncated", "unexpected end", "premature", "broken data stream")):
             raise BadPhoto(f"{name} is a truncated {kind} file ({why}): copy or download it again") from None
         raise BadPhoto(f"{name} is a damaged or unusual {kind} file ({why}): save it again as JPEG or PNG") from None
@@ -116,12 +120,15 @@ def upright_rgb(image: Image.Image, name: str) -> Decoded:
 
 
 def array_rgb(array: Shaped[np.ndarray, "..."], name: str) -> UInt8[np.ndarray, "H W 3"]:
-    """Pixels (H, W), (H, W, 3) or (H, W, 4) as 8-bit RGB: uint8, uint16 (65535 is white) or float in [0, 1].
+    """Pixels (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) as 8-bit RGB: uint8, uint16 (65535 is white) or float in [0, 1].
 
     Floats up to 0.001 outside [0, 1], as resampling leaves them, are clipped. The order of channels is RGB(A).
     """
+    if array.ndim == 3 and array.shape[2] == 1:
+        array = array[..., 0]
     if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (3, 4)):
-        hint = "; move its first axis last" if array.ndim == 3 and array.shape[0] in (3, 4) else ""
+        hint = "; move its first axis last" if array.ndim == 3 and array.shape[0] in (1, 3, 4) else ""
+        hint = "; several photos are given one by one" if array.ndim == 4 else hint
         raise BadPhoto(f"{name} has shape {array.shape}; a photo is (H, W), (H, W, 3) or (H, W, 4){hint}")
     if array.size == 0:
         raise BadPhoto(f"{name} has shape {array.shape}: there are no pixels in it")
@@ -199,9 +206,9 @@ def _foreign(data: bytes) -> str:
 def _check_size(width: int, height: int, name: str) -> None:
     """Refuse what would fill the memory."""
     if width * height > LARGEST_PHOTO:
+        millions, most = compared(width * height / 1e6, LARGEST_PHOTO / 1e6, 0)
         raise BadPhoto(
-            f"{name} has {width}×{height} = {width * height / 1e6:.0f} million pixels; "
-            f"at most {LARGEST_PHOTO / 1e6:.0f} million are read: scale it down"
+            f"{name} has {width}×{height} = {millions} million pixels; at most {most} million are read: scale it down"
         )
 
 

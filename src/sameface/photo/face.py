@@ -24,6 +24,15 @@ class Photo(Record):
     notes: tuple[str, ...] = ()
     """sentences about the photo that the user should read"""
 
+    def __post_init__(self):
+        if self.pixels.ndim != 3 or self.pixels.shape[2] != 3 or self.pixels.dtype != np.uint8:
+            given = f"{self.pixels.shape} {self.pixels.dtype}"
+            raise ValueError(
+                f"{self.name} is {given}; pixels are (H, W, 3) uint8, which sameface.photo.image.read gives"
+            )
+        if self.focal is not None and not 0 < self.focal < np.inf:
+            raise ValueError(f"the focal length of {self.name} is {self.focal}; it is a positive number of px, or None")
+
     @property
     def size(self) -> tuple[int, int]:
         """(width, height), px."""

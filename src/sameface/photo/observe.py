@@ -7,10 +7,10 @@ from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int, UInt8
 
 from sameface.core.camera import WeakPerspective
-from sameface.core.errors import AssetMissing, NoFaceFound
+from sameface.core.errors import AssetMissing, NoFaceFound, compared
 from sameface.core.geometry import apply_affine, inverse_affine
 from sameface.morphable import default
 from sameface.morphable.points import Points, points68
@@ -63,6 +63,7 @@ def observe(
     chosen = faces[large[np.argsort(-side[large], kind="stable")]]
     first = np.stack([affine_from_five_points(five, predictor.size) for five in chosen.points])
     said = _said(photo.pixels, first, predictor)
+    _check(said, predictor)
     five = [predictor.description["point_ids"].index(k) for k in FIVE]
     seen = _in_photo(said, first, predictor)
     again = np.stack([affine_from_landmarks(points, points[five], predictor.size) for points in seen])
@@ -123,20 +124,36 @@ def points_of(predictor: Predictor) -> Points:
         raise AssetMissing(
             f"{predictor.name} was trained for the model {wanted!r}, but this package ships {model.name!r}"
         )
-    ids = np.array(predictor.description["point_ids"])
+    ids, offsets = _ids_and_offsets(predictor, len(model.extra["mediapipe_faces"]))
     points = Points.of(model, model.extra["mediapipe_faces"][ids], model.extra["mediapipe_weights"][ids])
-    return replace(points, mean=points.mean + np.array(predictor.description.get("point_offsets_mm", np.zeros(3))))
+    return replace(points, mean=points.mean + offsets)
+
+
+def _ids_and_offsets(predictor: Predictor, known: int) -> tuple[Int[np.ndarray, " L"], Float[np.ndarray, "..."]]:
+    """The dense points that a predictor measures, and how far they lie from the model's (mm). Raises AssetMissing."""
+    told = predictor.description
+    try:
+        ids = np.array(told["point_ids"])
+        offsets = np.array(told.get("point_offsets_mm", np.zeros(3)), np.float64)
+        if ids.ndim != 1 or ids.dtype.kind != "i" or not set(FIVE) <= set(ids.tolist()):
+            raise ValueError(f"they are no list of numbers that has {', '.join(map(str, FIVE))} among them")
+        if ids.min() < 0 or ids.max() >= known:
+            raise ValueError(f"they go from {ids.min()} to {ids.max()}, but {known} points are known")
+        if offsets.shape not in ((3,), (len(ids), 3)) or not np.isfinite(offsets).all():
+            raise ValueError(f"point_offsets_mm have shape {offsets.shape}")
+        return ids, offsets
+    except (ValueError, TypeError) as error:
+        raise AssetMissing(f"{predictor.path} has point_ids that cannot be meant ({error}); export it anew") from None
 
 
 def _nothing(photo: Photo, faces: Faces, side: np.ndarray, min_score: float) -> str:
     where = f"no face in {photo.name} ({photo.size[0]}×{photo.size[1]})"
     if len(side):
-        return (
-            f"{where}; the largest found is {side.max():.0f} px, below {SMALLEST_FACE:.0f}. Crop closer or enlarge it"
-        )
+        largest, least = compared(float(side.max()), SMALLEST_FACE, 0)
+        return f"{where}; the largest found is {largest} px, below {least}. Crop closer or enlarge it"
     candidates = detect(photo.pixels, min_score=0.05)
     best = (
-        f"the best candidate scored {candidates.scores.max():.2f}, below {min_score:.2f}"
+        "the best candidate scored {}, below {}".format(*compared(float(candidates.scores.max()), min_score))
         if len(candidates)
         else "not even a candidate"
     )
@@ -151,6 +168,20 @@ def _said(pixels: UInt8[np.ndarray, "H W 3"], affines: np.ndarray, predictor: Pr
         for k in range(0, len(affines), AT_ONCE)
     ]
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def _check(said: dict[str, np.ndarray], predictor: Predictor) -> None:
+    """Raise AssetMissing unless the outputs have the shapes of a network that says a face's shape."""
+    model, points, count = default(), len(predictor.description["point_ids"]), len(next(iter(said.values())))
+    wanted = {
+        "landmarks": (points, 2), "landmark_error": (points,), "rotation": (3, 3), "translation": (2,), "scale": (),
+        "identity": (model.n_identity,), "expression": (model.n_expression,),
+    }  # fmt: skip
+    odd = [
+        f"{name} {wanted[name]}" for name in wanted if name not in said or said[name].shape != (count, *wanted[name])
+    ]
+    if odd:
+        raise AssetMissing(f"{predictor.path} does not give a row of {', '.join(odd)} for each face; export it anew")
 
 
 def _in_photo(said: dict[str, np.ndarray], affines: np.ndarray, predictor: Predictor) -> np.ndarray:

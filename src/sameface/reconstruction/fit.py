@@ -27,7 +27,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int
 
-from sameface.core.arrays import Record
+from sameface.core.arrays import Batch
 from sameface.core.camera import Camera, Perspective
 from sameface.morphable.points import Points
 from sameface.reconstruction.cameras import camera_jacobian, fit_cameras, huber_weights, moved, ridged
@@ -64,7 +64,7 @@ class Priors:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Measured(Record):
+class Measured(Batch):
     """What was seen in N photos: the start of the fit and its data."""
 
     landmarks: Float[np.ndarray, "N L 2"]
@@ -85,7 +85,7 @@ class Measured(Record):
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Fit(Record):
+class Fit(Batch):
     """The minimum found."""
 
     identity: Float[np.ndarray, "N S"]

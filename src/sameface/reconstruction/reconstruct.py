@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float
 
 from sameface.core.camera import Perspective, WeakPerspective
-from sameface.core.errors import BadPhoto, NoFaceFound, SameFaceError
+from sameface.core.errors import BadPhoto, NoFaceFound, SameFaceError, compared
 from sameface.core.geometry import align, barycentric
 from sameface.core.processes import few_threads
 from sameface.morphable import MorphableModel, default
@@ -24,7 +24,7 @@ from sameface.reconstruction.agreement import disagreeing, reason
 from sameface.reconstruction.cameras import in_perspective
 from sameface.reconstruction.choice import candidates, choose
 from sameface.reconstruction.copies import counted, note
-from sameface.reconstruction.doubts import doubts
+from sameface.reconstruction.doubts import doubts, far_apart
 from sameface.reconstruction.fit import Fit, Measured, Priors, fit, tempered
 from sameface.reconstruction.result import Reconstruction, View
 
@@ -48,7 +48,9 @@ LEAST_FACING, MOST_SHUT = 0.7, 0.5
 """an iris is measured where the cosine of the head's turn is at least the first, and the blink at most the second"""
 FARTHEST, APART = 1.5, 1.75
 """mm RMS, and parts of the others' median: a photo whose own shape is farther than both from the others' joint shape is
-taken for somebody else or a bad fit (results/outliers.json)"""
+taken for somebody else or a bad fit"""
+NOTICED, MISTAKEN = 0.5, 0.008
+"""of strangers and of a person's own photos, the part that is left out at these limits (results/outliers.json)"""
 LEAST_QUALITY = 0.06
 """a worse photo does not count when there is a better one"""
 LONGEST_WINDOW = 10.0
@@ -69,7 +71,7 @@ class Looked:
 
 
 def reconstruct(
-    *photos: Source | Photo | Iterable[Source | Photo],
+    *photos: Source | Photo | Iterable[Any],
     face: int | None = None,
     predictor: str = "default",
     iris: bool = False,
@@ -78,7 +80,7 @@ def reconstruct(
     focal: float | str | None = None,
     priors: Priors | None = None,
 ) -> Reconstruction:
-    """The 3D face of ONE person from one or several photos (paths, bytes, arrays or Pillow images).
+    """The 3D face of ONE person from one or several photos: whatever `image.read` reads, and collections of that.
 
     Of several faces in a photo the one is taken that the other photos show, or else the largest and most central
     (`choice.choose`; a note says so), or the `face`-th largest (1 is the largest). Copies of a photo count once. A
@@ -90,7 +92,9 @@ def reconstruct(
     photos: a number of px, or a text: "1200px", "50mm" (35 mm equivalent). Where nobody knows it, it is estimated.
     """
     check_options(face=face, iris=iris, ipd=ipd, min_score=min_score, focal=focal)
-    looked = look(_flat(photos), predictor=predictor, min_score=min_score, focal=focal)
+    looked = look(photos, predictor=predictor, min_score=min_score, focal=focal)
+    if not looked.faces and not looked.problems:
+        raise ValueError("reconstruct needs at least one photo: a path, bytes, an array or a Pillow image")
     found, problems = [], list(looked.problems)
     for faces in looked.faces:
         if some := candidates(faces, face):
@@ -104,7 +108,7 @@ def reconstruct(
 
 @few_threads()
 def look(
-    photos: Iterable[Source | Photo],
+    photos: Source | Photo | Iterable[Any],
     *,
     predictor: str = "default",
     min_score: float = MIN_SCORE,
@@ -120,8 +124,8 @@ def look(
     network = load(predictor)
     points_of(network)  # a network that is not what it should be is no photo's fault
     faces, problems, seen_names = [], [], set()
-    for number, source in enumerate(photos):
-        name = source.name if isinstance(source, Photo) else _name(source, number)
+    for number, source in enumerate(image.one_by_one(photos)):
+        name = source.name if isinstance(source, Photo) else image.name_of(source) or f"photo {number + 1}"
         try:
             photo = source if isinstance(source, Photo) else image.read(source, name=name)
             if photo.name in seen_names:
@@ -163,7 +167,7 @@ def join(
     data = measured(good)
     alone = fit(points, data, priors, shared=False)
     out, distance = disagreeing(alone.identity, np.array([one.quality for one in good]), FARTHEST, APART)
-    dropped += [(good[k].photo, "Disagrees", reason(distance[k])) for k in out]
+    dropped += [(good[k].photo, "Disagrees", reason(distance[k], (NOTICED, MISTAKEN))) for k in out]
     if out:
         keep = np.delete(np.arange(len(good)), out)
         good = [good[k] for k in keep]
@@ -249,25 +253,6 @@ def shape_distance(
 # ── inside ─────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _flat(photos: Iterable[Any]) -> list[Any]:
-    """Arguments and collections of arguments as one list."""
-    out: list[Any] = []
-    for photo in photos:
-        if isinstance(photo, Iterable) and not isinstance(photo, str | bytes | np.ndarray):
-            out.extend(photo)
-        else:
-            out.append(photo)
-    if not out:
-        raise ValueError("reconstruct needs at least one photo: a path, an array or a Pillow image")
-    return out
-
-
-def _name(source: Any, number: int) -> str:
-    if isinstance(source, np.ndarray | bytes):
-        return f"photo {number + 1}"
-    return str(getattr(source, "filename", "") or f"photo {number + 1}") if hasattr(source, "mode") else str(source)
-
-
 def first_error(problems: Sequence[tuple[str, str, str]]) -> SameFaceError:
     """What to raise where no photo can be used: the first problem (photo, kind, message), and how many more."""
     kinds = {"NoFaceFound": NoFaceFound, "BadPhoto": BadPhoto}
@@ -281,8 +266,8 @@ def _good_enough(seen: list[Observation]) -> tuple[list[Observation], list[tuple
     if max(o.quality for o in seen) < LEAST_QUALITY:
         return seen, []
     poor = [o for o in seen if o.quality < LEAST_QUALITY]
-    why = "the face is too blurred, small or hidden (quality {:.2f}, below {:.2f})"
-    dropped = [(o.photo, "PoorPhoto", why.format(o.quality, LEAST_QUALITY)) for o in poor]
+    why = "the face is too blurred, small or hidden (quality {}, below {})"
+    dropped = [(o.photo, "PoorPhoto", why.format(*compared(o.quality, LEAST_QUALITY))) for o in poor]
     return [o for o in seen if o.quality >= LEAST_QUALITY], dropped
 
 
@@ -366,6 +351,10 @@ def _notes(views: Sequence[View]) -> list[str]:
     notes = [f"{view.seen.photo}: {note}" for view in views for note in view.seen.notes]
     if len(views) == 1:
         notes.append("one photo: depth is a guess by the statistics of faces; add photos from other angles")
-    if len(views) == 2 and max(v.disagreement for v in views) > FARTHEST / 2:
-        notes.append("the two photos disagree strongly; are they the same person?")
+    farthest, limit = max(v.disagreement for v in views), far_apart(2, FARTHEST)
+    if len(views) == 2 and farthest > limit:
+        far, most = compared(farthest, limit)
+        notes.append(
+            f"the two photos disagree: {far} mm from their joint shape, over {most}; are they the same person?"
+        )
     return notes + doubts(views, FARTHEST)

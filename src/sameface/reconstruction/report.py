@@ -19,8 +19,8 @@ from jaxtyping import Float, UInt8
 
 from sameface import __version__
 from sameface.core.camera import WeakPerspective
+from sameface.core.files import write_file
 from sameface.core.geometry import rotation_from_euler
-from sameface.mesh.write import write_file
 from sameface.morphable import MorphableModel
 from sameface.reconstruction import picture
 from sameface.reconstruction.doubts import FAIR, POOR, far_apart

@@ -31,9 +31,10 @@ from scipy.spatial.transform import Rotation
 
 from sameface.core.camera import WeakPerspective
 from sameface.core.errors import BadPhoto, NoFaceFound
+from sameface.core.files import write_file
 from sameface.core.geometry import euler_from_rotation, intersection_over_union
 from sameface.core.processes import few_threads
-from sameface.mesh.write import Animation, write_file
+from sameface.mesh.write import Animation
 from sameface.photo import MIN_SCORE
 from sameface.photo.clip import Promised, frames, promised
 from sameface.photo.face import Observation

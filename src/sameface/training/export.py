@@ -52,6 +52,7 @@ def export(
 
     from sameface.training import train
 
+    only = (only,) if isinstance(only, str) else only
     if method is not None:
         plugins.trust(method)
     trained, described = train.restore(run, weights)

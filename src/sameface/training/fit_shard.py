@@ -14,7 +14,8 @@ import numpy as np
 from jaxtyping import Bool, Int
 
 from sameface.core.camera import WeakPerspective
-from sameface.core.errors import BadData, BadPhoto, NoFaceFound
+from sameface.core.errors import NoFaceFound, SameFaceError, compared
+from sameface.core.files import plain
 from sameface.photo import MIN_SCORE
 from sameface.photo.face import Observation, Photo
 from sameface.photo.observe import observe, points_of
@@ -77,8 +78,13 @@ def fit_shard(
         records.append({"split": split, "row": row, "name": name_of(items, row), "person": number, "kept": False})
         try:
             one = look(items, row, network, options.min_score)
-        except (NoFaceFound, BadPhoto, BadData) as error:
-            records[-1] |= {"reason": type(error).__name__, "message": str(error)}
+        except SameFaceError as error:
+            records[-1] |= {"reason": type(error).__name__, "message": plain(str(error))}
+        except Exception as error:  # whatever a data set makes of a bad row is that row's reason
+            records[-1] |= {
+                "reason": "BadData",
+                "message": f"the data set gave {type(error).__name__}: {plain(str(error))}",
+            }
         else:
             seen.append(one)
             _quality(records[-1], one, options)
@@ -177,7 +183,8 @@ def _quality(record: Record, seen: Observation, options: Options) -> None:
     """Note a photo's quality, and reject it if that is too little."""
     record["quality"] = seen.quality
     if seen.quality < options.quality:
-        why = f"the face is too blurred, small or hidden (quality {seen.quality:.2f}, below {options.quality:.2f})"
+        found, least = compared(seen.quality, options.quality)
+        why = f"the face is too blurred, small or hidden (quality {found}, below {least})"
         record |= {"reason": "PoorPhoto", "message": why}
 
 
@@ -186,7 +193,8 @@ def _residual(record: Record, seen: Observation, residual: float, options: Optio
     size = float(np.linalg.norm(np.ptp(seen.landmarks, axis=0)) / np.sqrt(2))
     record |= {"residual_percent": 100 * residual, "residual_px": residual * size}
     if 100 * residual > options.residual:
-        why = f"the fitted points are {100 * residual:.1f} % of the face off, more than {options.residual:g} %"
+        found, most = compared(100 * residual, options.residual, 1)
+        why = f"the fitted points are {found} % of the face off, more than {most} %"
         record |= {"reason": "LargeResidual", "message": why}
 
 

@@ -1,18 +1,18 @@
 """One of the two people, whatever they come from: photos, a saved result, a mesh of any network."""
 
-import json
 import os
-import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
 from sameface.core.errors import BadData
-from sameface.core.files import sha256
+from sameface.core.files import hint, read_json, sha256
+from sameface.core.npz import read_npz
 from sameface.mesh.read import read_mesh
 from sameface.morphable import default
 from sameface.morphable.plausible import EYE_CENTRES, SPREADS, eye_distance, order_problem, size_problem, spread
@@ -29,6 +29,8 @@ SAVED = (".json", ".npz", ".obj", ".ply", ".wrl")
 """a file with one of these endings is a saved result or a mesh; any other is a photo"""
 LARGEST_RESULT = 1 << 28
 """bytes of the largest result.json or .npz that is read"""
+FARTHEST_APART = 1e3
+"""mm; no two photos' shapes are so far apart"""
 
 Person = str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | Reconstruction
 
@@ -65,16 +67,19 @@ def read_side(given: Person, predictor: str, min_score: float) -> Side:
     if isinstance(given, Reconstruction):
         return _reconstructed("the reconstruction", given, {}, None)
     if not isinstance(given, str | os.PathLike):
-        return _photos([Path(one) for one in given], predictor, min_score)
+        several = list(image.one_by_one(given))
+        if not all(isinstance(one, str | os.PathLike) for one in several):
+            raise TypeError("verify takes paths; photos in memory are reconstructed before: verify(reconstruct(a), b)")
+        return _photos(several, predictor, min_score)
     path = Path(given)
     if (path / "result.json").is_file():
         path = path / "result.json"
     if path.suffix.lower() in SAVED and not path.is_dir():
         return _saved(path)
-    return _photos([path], predictor, min_score)
+    return _photos([given], predictor, min_score)
 
 
-def _photos(given: Sequence[Path], predictor: str, min_score: float) -> Side:
+def _photos(given: Sequence[str | os.PathLike[str]], predictor: str, min_score: float) -> Side:
     paths = image.gather(given)
     looked = look(paths, predictor=predictor, min_score=min_score)
     found = [candidates(faces) for faces in looked.faces]
@@ -107,43 +112,48 @@ def _reconstructed(name: str, answer: Reconstruction, files: Mapping[str, str], 
 
 
 def _saved(path: Path) -> Side:
-    if not path.is_file():
-        raise BadData(f"there is no file {path}; give a photo, a folder of photos, a result.json, an .npz or a mesh")
+    if not path.exists():
+        wanted = "give a photo, a folder of photos, a result.json, an .npz or a mesh"
+        raise BadData(f"there is no file {path}{hint(str(path))}; {wanted}")
     readers = {".json": _result_json, ".npz": _arrays}
     if path.suffix.lower() not in readers:
         side = Side(str(path), _face(path, read_mesh(path).vertices.astype(np.float64)))
     else:
-        if path.stat().st_size > LARGEST_RESULT:
-            raise BadData(
-                f"{path} has {path.stat().st_size / 1e6:.0f} MB, too many for a result of `sameface reconstruct`"
-            )
         side = readers[path.suffix.lower()](path)
     return replace(side, files={_digest(path.resolve()): str(path)})
 
 
 def _result_json(path: Path) -> Side:
+    told = read_json(path, LARGEST_RESULT)
     try:
-        told = json.loads(path.read_bytes())
         if told["format"] != "sameface-result" or told["version"] != RESULT_VERSION:
             raise KeyError("format")
-        identity = np.array(told["identity"], np.float64)
-        photos, apart, made_by, model = len(told["views"]), told["disagreement_mm"], told["predictor"], told["model"]
-    except (ValueError, KeyError, TypeError, RecursionError):
+        identity, views = np.array(told["identity"], np.float64), told["views"]
+        apart, made_by, model = told["disagreement_mm"], told["predictor"], told["model"]
+        if not (isinstance(views, list) and views and isinstance(made_by, str) and isinstance(model, str)):
+            raise TypeError("views, predictor, model")
+        photos, apart = len(views), None if apart is None else _distance(apart)
+    except (ValueError, KeyError, TypeError, OverflowError):
         raise BadData(f"{path} is no result.json (version {RESULT_VERSION}) of `sameface reconstruct`") from None
     if model != default().name:
         raise BadData(f"{path} belongs to the model {model!r}, but this package ships {default().name!r}: make it anew")
-    return Side(str(path), _neutral(path, identity), photos, apart, str(made_by), identity=identity)
+    return Side(str(path), _neutral(path, identity), photos, apart, made_by, identity=identity)
+
+
+def _distance(apart: Any) -> float:
+    """mm between photos' shapes. Raises ValueError, TypeError for what cannot be that."""
+    if not 0 <= float(apart) < FARTHEST_APART:
+        raise ValueError(f"{apart} mm apart")
+    return float(apart)
 
 
 def _arrays(path: Path) -> Side:
     """An .npz: ours (its identity is taken, so that it is neutral whatever was saved), or any with `vertices`."""
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            kept = {name: np.asarray(file[name]) for name in ("vertices", "identity", "disagreement") if name in file}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, TypeError):
-        raise BadData(f"{path} is no .npz of plain arrays; save it with numpy.savez") from None
+    kept = read_npz(path, LARGEST_RESULT, only=("vertices", "identity", "disagreement"))
     if "identity" in kept and "disagreement" in kept:
-        apart = kept["disagreement"].astype(np.float64)
+        apart = kept["disagreement"]
+        if apart.ndim != 1 or not len(apart) or apart.dtype.kind != "f" or not (apart < FARTHEST_APART).all():
+            raise BadData(f"{path} has a disagreement that is not one number of mm for each photo")
         middle = float(np.median(apart)) if len(apart) > 1 else None
         return Side(str(path), _neutral(path, kept["identity"]), len(apart), middle, _predictor_beside(path))
     vertices = kept.get("vertices", np.zeros(0))

@@ -22,8 +22,8 @@ from typing import Any
 import numpy as np
 
 from sameface.core.errors import BadData
+from sameface.core.files import write_file
 from sameface.core.geometry import align
-from sameface.mesh.write import write_file
 from sameface.metrics.verification import mesh_distance
 from sameface.morphable import default
 from sameface.photo import MIN_SCORE

@@ -17,6 +17,7 @@ Licence: by agreement with the organisers, research only (from memory).
 """
 
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 from typing import Literal
 
@@ -24,7 +25,7 @@ import numpy as np
 from jaxtyping import Float
 
 from sameface.core.errors import BadData
-from sameface.core.files import names_in
+from sameface.core.files import names_in, read_text
 from sameface.evaluation.benchmarks._scans import (
     ASKS,
     PHOTOS,
@@ -113,8 +114,8 @@ def _truth(case: Case) -> tuple[Surface, Float[np.ndarray, "68 3"]]:
     """The scan and its landmarks, NaN where they are not known."""
     scan, path = read_scan(case.truth["scan"]), case.truth["points"]
     try:
-        numbers = np.loadtxt(path, dtype=np.int64).reshape(-1)
-    except (OSError, ValueError) as error:
+        numbers = np.loadtxt(StringIO(read_text(path)), dtype=np.int64).reshape(-1)
+    except (OverflowError, ValueError) as error:
         raise BadData(
             f"{path} is not a list of vertices ({error}); expected {POINTS} numbers, −1 for unknown"
         ) from None

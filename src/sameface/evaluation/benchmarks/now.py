@@ -22,6 +22,7 @@ import numpy as np
 from jaxtyping import Float
 
 from sameface.core.errors import AssetMissing, BadData
+from sameface.core.files import read_text
 from sameface.evaluation.benchmarks._scans import (
     ASKS,
     believable,
@@ -74,7 +75,7 @@ def cases(root: Path, options: Options) -> list[Case]:
     if not listed.is_file():
         raise AssetMissing(f"{listed} is missing; it comes with the validation data of NoW (now.is.tue.mpg.de)")
     found = []
-    for number, line in enumerate(listed.read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(read_text(listed).splitlines(), 1):
         parts = line.strip().split("/")
         if not line.strip():
             continue

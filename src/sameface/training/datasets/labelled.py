@@ -22,6 +22,8 @@ from jaxtyping import Float
 from sameface.core import plugins
 from sameface.core.camera import WeakPerspective
 from sameface.core.errors import BadData
+from sameface.core.files import plain, read_json
+from sameface.core.tables import read_table, rows_of_lists
 from sameface.morphable import default
 from sameface.morphable.points import points68
 from sameface.training.labels import POSE, in_photo
@@ -128,12 +130,12 @@ def load(root: Path, split: str) -> Labelled:
         raise BadData(f"{root} has labels for the model {about['morphable']!r}, expected {model!r}: fit the set again")
     dataset, folder = _inner(Path(root), about)
     inner = dataset.load(folder, split)
-    if len(inner) != about["splits"][split]:
+    columns, rejected = _read(Path(root) / LABELS, split)
+    if len(inner) != about["splits"][split] or columns["row"].min() < 0 or columns["row"].max() >= len(inner):
         raise BadData(
             f"{root} has labels for {about['splits'][split]} photos of split {split!r}, but {about['data']} has "
             f"{len(inner)}; fit the set again"
         )
-    columns, rejected = _read(Path(root) / LABELS, split)
     for row, name in zip(columns["row"].tolist(), columns["name"].tolist(), strict=True):
         if name_of(inner, row) != name:
             raise BadData(f"{root} has labels for {name} in row {row}, which now is {name_of(inner, row)}; fit again")
@@ -153,7 +155,7 @@ def name_of(items: Any, row: int) -> str:
     'row 3'
     """
     names = getattr(items, "names", None)
-    return f"row {row}" if names is None else os.fsdecode(names[row])
+    return f"row {row}" if names is None else plain(os.fsdecode(names[row]))
 
 
 def sample(root: Path) -> None:
@@ -192,11 +194,9 @@ def _about(root: Path) -> dict[str, Any]:
     for name in (LABELS, ABOUT):
         if not (root / name).is_file():
             raise BadData(f"there is no {name} in {root}; expected {LAYOUT}")
-    try:
-        about = json.loads((root / ABOUT).read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise BadData(f"{root / ABOUT} is not JSON ({error}); expected {LAYOUT}") from None
-    missing = {"data", "morphable", "splits"} - set(about)
+    about = read_json(root / ABOUT)
+    wanted = {"data": str, "morphable": str, "splits": dict}
+    missing = [name for name, kind in wanted.items() if not isinstance(dict(about).get(name), kind)]
     if missing:
         raise BadData(f"{root / ABOUT} does not say {', '.join(sorted(missing))}; expected {LAYOUT}")
     return about
@@ -216,23 +216,22 @@ def _inner(root: Path, about: dict[str, Any]) -> tuple[Any, Path]:
 
 def _read(path: Path, split: str) -> tuple[dict[str, np.ndarray], dict[str, int]]:
     """The columns of the kept rows of a split in the order of its rows, and how many were rejected for which reason."""
-    import pyarrow as pa
     import pyarrow.compute as pc
-    import pyarrow.parquet as pq
 
-    try:
-        names = ["row", "name", "person", "quality", "params", "kept", "reason"]
-        table = pq.read_table(path, columns=names, filters=[("split", "=", split)]).sort_by("row")
-    except (pa.ArrowException, OSError) as error:
-        raise BadData(f"{path} cannot be read ({error}); expected {LAYOUT}") from None
+    kinds = {"split": "text", "row": "whole", "name": "text", "person": "whole", "quality": "number", "params": "list"}
+    table = read_table(path, kinds | {"kept": "flag", "reason": "text"}, LAYOUT)
+    table = table.filter(pc.equal(table["split"], split)).sort_by("row")  # pyright: ignore[reportAttributeAccessIssue]
+    if table["kept"].null_count:
+        raise BadData(f"{path} does not say of every photo whether it was kept; fit the set again")
     reasons = table.filter(pc.invert(table["kept"]))["reason"].to_pylist()  # pyright: ignore[reportAttributeAccessIssue]
     table = table.filter(table["kept"])
     if not table.num_rows:
         raise BadData(f"{path} has no photo of split {split!r} that was kept; {len(reasons)} were rejected")
+    if any(table[name].null_count for name in ("row", "person", "quality", "name")):
+        raise BadData(f"{path} has kept photos without a row, person, quality or name; fit the set again")
     columns = {name: table[name].to_numpy() for name in ("row", "person", "quality", "name")}
-    flat = table["params"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
-    wanted = POSE + default().n_identity + default().n_expression
-    if len(flat) != wanted * table.num_rows:
+    wanted, lists = POSE + default().n_identity + default().n_expression, rows_of_lists(table["params"])
+    if any(one is None or len(one) != wanted or not np.isfinite(one).all() for one in lists):
         raise BadData(f"{path} has labels that are not {wanted} numbers each; fit the set again")
-    columns["params"] = flat.reshape(-1, wanted)
-    return columns, {reason: reasons.count(reason) for reason in sorted(set(reasons))}
+    columns["params"] = np.stack(lists)
+    return columns, {reason: reasons.count(reason) for reason in sorted(filter(None, set(reasons)))}

@@ -20,6 +20,7 @@ import numpy as np
 
 from sameface.core import plugins
 from sameface.core.errors import BadData
+from sameface.core.files import read_json
 from sameface.core.geometry import euler_from_rotation
 from sameface.morphable import default
 from sameface.synthetic.profiling import STRAIGHT, profile
@@ -114,7 +115,7 @@ def _about(root: Path) -> dict[str, Any]:
     if not (root / ABOUT).is_file():
         raise BadData(f"there is no {ABOUT} in {root}; expected {LAYOUT}")
     try:
-        about = json.loads((root / ABOUT).read_text(encoding="utf-8"))
+        about = read_json(root / ABOUT)
     except ValueError as error:
         raise BadData(f"{root / ABOUT} is not JSON ({error}); expected {LAYOUT}") from None
     if not isinstance(about, dict) or set(about) != {"data", "views", "yaws"} or not isinstance(about["data"], str):
