@@ -545,7 +545,7 @@ def test_gather_errors_say_what_is_missing(tmp_path, monkeypatch):
         with pytest.raises(BadPhoto, match=f"there is no file or folder {address}: it is "):
             gather(address)
     (tmp_path / "people" / "anna" / "notes.txt").touch()
-    with pytest.raises(BadPhoto, match=r"only 1 other files; photos end in .avif, .bmp"):
+    with pytest.raises(BadPhoto, match=r"only 1 other files; photos end in .apng, .avif, .bmp"):
         gather([tmp_path / "people" / "anna"])
     with pytest.raises(BadPhoto, match=r"there is no file or folder .*gone"):
         gather(tmp_path / "gone")
