@@ -38,7 +38,7 @@ PRIORS = Priors(identity=8.0, network=0.0, repeated=0.0)
 FREE = 0.2
 TRIED = (0.0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4)
 FOLDS, MARGIN, BATCH = 4, 8, 64
-SEEN = ("landmarks", "sigma", "expression", "rotation", "translation", "scale")
+SEEN = ("landmarks", "sigma", "expression", "firmness", "rotation", "translation", "scale")
 
 
 def measured(rows: dict[str, np.ndarray], which: np.ndarray) -> Measured:
@@ -46,7 +46,7 @@ def measured(rows: dict[str, np.ndarray], which: np.ndarray) -> Measured:
     sigma = tempered(part["sigma"])
     camera = WeakPerspective(part["rotation"], part["translation"], part["scale"], (160, 160))
     nobody = np.zeros((len(which), morphable.default().n_identity))
-    return Measured(part["landmarks"], sigma, nobody, part["expression"], camera)
+    return Measured(part["landmarks"], sigma, nobody, part["expression"], camera, None, part["firmness"])
 
 
 @lru_cache(maxsize=1)

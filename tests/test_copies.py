@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from faces import GRACE, astronaut, encoded, from_far, person, seen_by
+from sameface.morphable import default
 from sameface.photo.image import read
 from sameface.photo.observe import observe
 from sameface.photo.predictor import load, second
@@ -91,13 +92,14 @@ def test_the_best_of_equals_counts():
     assert answer.notes[-1].startswith("3 photos are copies of others")
 
 
-def test_neither_equal_points_nor_equal_shapes_alone_make_a_copy():
+def test_neither_equal_points_nor_equal_shapes_nor_equal_expressions_alone_make_a_copy():
     camera, first = from_far(), seen_by(from_far(), person(1), name="a")
     other = seen_by(camera, person(1), name="b")
     other.identity[:] = 0.5 * person(2)
-    smiling = np.zeros(51)
-    smiling[[23, 24]] = 1.0
-    assert not same_pictures([first], [other, seen_by(from_far(0.3), person(1), name="c")]).any()
+    shut = np.zeros(default().n_expression)
+    shut[[default().expression_names.index(f"eyeBlink{side}") for side in ("Left", "Right")]] = 1
+    asleep, turned = seen_by(camera, person(1), name="e", expression=shut), seen_by(from_far(0.3), person(1), name="c")
+    assert not same_pictures([first], [other, turned, asleep]).any()
     moved = seen_by(from_far(size=(1280, 960), scale=3.0), person(1), name="d")
     assert same_pictures([moved], [first]).all()
 

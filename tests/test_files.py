@@ -110,10 +110,10 @@ def test_a_list_of_people_is_without_it(people):
 
 
 def test_a_side_of_a_comparison_is_without_it(people, monkeypatch):
-    def reconstruct(*photos, **_):
+    def look(photos, **_):
         raise NoFaceFound(" ".join(photo.name for photo in photos))
 
-    monkeypatch.setattr(sides, "reconstruct", reconstruct)
+    monkeypatch.setattr(sides, "look", look)
     with pytest.raises(NoFaceFound, match=r"^1\.jpg 2\.jpg$"):
         sides.read_side(people / "anna", "default", 0.6)
 

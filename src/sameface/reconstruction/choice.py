@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Float
 
 from sameface.photo.face import Observation
 from sameface.reconstruction.agreement import millimetres
@@ -55,12 +56,13 @@ def candidates(faces: Sequence[Observation], number: int | None = None) -> list[
     return [one for one in every if prominence(one.face) >= RIVAL * prominence(every[0].face)]
 
 
-def choose(photos: Sequence[Sequence[Candidate]]) -> list[Observation]:
+def choose(photos: Sequence[Sequence[Candidate]], like: Float[np.ndarray, " S"] | None = None) -> list[Observation]:
     """One face of each photo of a person, given its candidates; a note in it says what was chosen among several.
 
     Where a photo has rivals, each one's distance is the median of |α M − α' M| (mm over the face, `millimetres`) over
     the faces α' chosen in the other photos, and another than the most prominent one is taken if its distance is below
-    NEARER times that one's. Photos with one candidate are asked alone, if there are any; else all, in rounds.
+    NEARER times that one's. Photos with one candidate are asked alone, if there are any; else all, in rounds. A lone
+    photo asks the identity `like` (σ), if there is one: somebody whom the person is compared with.
     """
     taken = [0] * len(photos)
     sure = [k for k, some in enumerate(photos) if len(some) == 1]
@@ -70,26 +72,27 @@ def choose(photos: Sequence[Sequence[Candidate]]) -> list[Observation]:
         before = list(taken)
         for k, some in enumerate(photos):
             others = [j for j in (sure or range(len(photos))) if j != k]
-            if len(some) > 1 and others:
-                away = [
-                    float(np.median([np.linalg.norm(one - shapes[j][taken[j]]) for j in others])) for one in shapes[k]
-                ]
+            known = [shapes[j][taken[j]] for j in others]
+            known = known if known or like is None else [like @ millimetres()]
+            if len(some) > 1 and known:
+                away = [float(np.median([np.linalg.norm(one - other) for other in known])) for one in shapes[k]]
                 nearest = int(np.argmin(away))
                 taken[k] = nearest if away[nearest] < NEARER * away[0] else 0
                 voted.add(k)
         if taken == before:
             break
-    return [_said(some, taken[k], k in voted) for k, some in enumerate(photos)]
+    whom = "whom it is compared with" if len(photos) == 1 else "the other photos"
+    return [_said(some, taken[k], whom if k in voted else "") for k, some in enumerate(photos)]
 
 
-def _said(some: Sequence[Candidate], taken: int, voted: bool) -> Observation:
-    """The chosen face with a note."""
+def _said(some: Sequence[Candidate], taken: int, asked: str) -> Observation:
+    """The chosen face with a note, which says who was asked, if anybody."""
     one = some[taken]
     if one.of == 1:
         return one.face
     if taken:
-        why = "the one most like the other photos'"
+        why = f"the one most like {asked}"
     else:
-        why = "the largest and most central" + (", from which the other photos do not differ" if voted else "")
+        why = "the largest and most central" + (f", and no other is more like {asked}" if asked else "")
     note = f"it shows {one.of} faces; taken was {why} (number {one.number} by size; choose another by its number)"
     return replace(one.face, notes=(*one.face.notes, note))

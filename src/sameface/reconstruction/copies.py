@@ -18,8 +18,10 @@ SAME_POINTS = 0.03
 copies (half or 1.5 times the size, JPEG of quality 30 to 90) 149 were within it, the nearest of 75 pairs of different
 photos of one person was at 0.033"""
 SAME_SHAPE = 0.5
-"""mm RMS over the face between the two photos' own identities: copies within 0.38, different photos from 0.67. Photos
-within both limits are one picture"""
+"""mm RMS over the face between the two photos' own identities: copies within 0.38, different photos from 0.67"""
+SAME_EXPRESSION = 0.25
+"""largest difference of an expression: a photo with the eyes shut is another one. Photos within all limits are one
+picture"""
 
 Problem = tuple[str, str, str]
 
@@ -28,7 +30,8 @@ def same_pictures(seen: Sequence[Observation], others: Sequence[Observation]) ->
     """Whether each observation and each of the others are of one picture."""
     points = _distances(_placed(seen), _placed(others)) / np.sqrt(len(seen[0].landmarks))
     shapes = _distances(*(np.stack([one.identity for one in some]) @ millimetres() for some in (seen, others)))
-    return (points <= SAME_POINTS) & (shapes <= SAME_SHAPE)
+    faces = np.stack([np.abs(_expressions(others) - one).max(1) for one in _expressions(seen)])
+    return (points <= SAME_POINTS) & (shapes <= SAME_SHAPE) & (faces <= SAME_EXPRESSION)
 
 
 def originals(seen: Sequence[Observation]) -> Int[np.ndarray, " N"]:
@@ -71,6 +74,10 @@ def _placed(seen: Sequence[Observation]) -> Float[np.ndarray, "N D"]:
     points = points - points.mean(1, keepdims=True)
     spread = np.sqrt((points**2).sum(2).mean(1))
     return (points / np.maximum(spread, 1e-9)[:, None, None]).reshape(len(seen), -1)
+
+
+def _expressions(seen: Sequence[Observation]) -> Float[np.ndarray, "N E"]:
+    return np.stack([one.expression for one in seen])
 
 
 def _distances(a: Float[np.ndarray, "N D"], b: Float[np.ndarray, "M D"]) -> Float[np.ndarray, "N M"]:

@@ -31,6 +31,7 @@ from sameface.reconstruction.result import Reconstruction, View
 __all__ = [
     "Looked",
     "check_options",
+    "first_error",
     "join",
     "look",
     "measured",
@@ -101,7 +102,7 @@ def reconstruct(
         else:
             problems.append(no_face_of_that_number(faces, face or 1))
     if not found:
-        raise _first_error(problems)
+        raise first_error(problems)
     return join(choose(found), predictor=predictor, iris=iris, ipd=ipd, priors=priors, problems=tuple(problems))
 
 
@@ -252,7 +253,8 @@ def shape_distance(
 # ── inside ─────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _first_error(problems: Sequence[tuple[str, str, str]]) -> SameFaceError:
+def first_error(problems: Sequence[tuple[str, str, str]]) -> SameFaceError:
+    """What to raise where no photo can be used: the first problem (photo, kind, message), and how many more."""
     kinds = {"NoFaceFound": NoFaceFound, "BadPhoto": BadPhoto}
     _, kind, message = problems[0]
     more = f" (and {len(problems) - 1} more photos could not be used)" if len(problems) > 1 else ""

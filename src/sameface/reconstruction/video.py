@@ -153,12 +153,13 @@ def track(
     said = promised(path)
     _check_length(path, said.frames)
     seen: dict[int, Observation] = {}
-    problems, seconds = [], []
+    problems, seconds, several = [], [], 0
     last: Observation | None = None
     for frame in frames(path):
         _check_length(path, frame.number + 1)
         looked = look([frame.photo], predictor=predictor, min_score=min_score, focal=focal, turned=False)
         faces = looked.faces[0] if looked.faces else ()
+        several += len(faces) > 1
         one = _followed(faces, last, face)
         if one is not None:
             last = seen[frame.number] = replace(one, picture=np.zeros((1, 1, 3), np.uint8))
@@ -172,6 +173,9 @@ def track(
         raise NoFaceFound(f"no face in any of the {len(problems)} frames of {path}. Of the first: {problems[0]}")
     times, notes = _times(np.array(seconds), said.rate, path)
     notes += _missing(times, said)
+    if several and face is None:
+        where = f"{several} of {len(problems)} frames show several faces"
+        notes.append(f"{where}; followed is the largest and most central at first, or the one of --face")
     person = join(_chosen(path, seen), predictor=predictor, iris=iris, ipd=ipd)
     return _through(path, seen, person, times, tuple(problems), smooth, predictor, tuple(notes))
 

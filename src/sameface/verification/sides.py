@@ -1,7 +1,7 @@
 """One of the two people, whatever they come from: photos, a saved result, a mesh of any network."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
@@ -19,7 +19,8 @@ from sameface.morphable.plausible import EYE_CENTRES, SPREADS, eye_distance, ord
 from sameface.photo import image
 from sameface.photo.face import Observation
 from sameface.photo.predictor import networks_sha256
-from sameface.reconstruction.reconstruct import reconstruct
+from sameface.reconstruction.choice import candidates, choose
+from sameface.reconstruction.reconstruct import first_error, join, look
 from sameface.reconstruction.result import RESULT_VERSION, Reconstruction
 
 __all__ = ["Person", "Side", "read_side"]
@@ -46,12 +47,16 @@ class Side:
     """name@version, where that is known"""
     sha256: str | None = None
     """of the networks, where they ran here"""
+    identity: Float[np.ndarray, " S"] | None = None
+    """σ, where it is known"""
     seen: tuple[Observation, ...] = ()
     """what was seen in its photos, where they were looked at here"""
     files: Mapping[str, str] = field(default_factory=dict)
     """digest → name of everything that was read"""
     dropped: tuple[tuple[str, str, str], ...] = ()
     notes: tuple[str, ...] = ()
+    again: "Callable[[np.ndarray], Side] | None" = None
+    """where it is not clear which face of a lone photo is meant: the side, given the identity of the other one"""
 
 
 _digest = cache(sha256)
@@ -76,13 +81,25 @@ def read_side(given: Person, predictor: str, min_score: float) -> Side:
 
 def _photos(given: Sequence[str | os.PathLike[str]], predictor: str, min_score: float) -> Side:
     paths = image.gather(given)
-    answer = reconstruct(*paths, predictor=predictor, min_score=min_score)
+    looked = look(paths, predictor=predictor, min_score=min_score)
+    found = [candidates(faces) for faces in looked.faces]
+    if not found:
+        raise first_error(looked.problems)
+    others = tuple(f"not looked at: {told}" for told in map(image.left_out, given) if told)
+
+    def taken(like: np.ndarray | None = None) -> Side:
+        answer = join(choose(found, like), predictor=predictor, problems=looked.problems)
+        side = _of_photos(paths, answer, predictor)
+        return replace(side, notes=side.notes + others)
+
+    return replace(taken(), again=taken) if len(found) == 1 and len(found[0]) > 1 else taken()
+
+
+def _of_photos(paths: Sequence[Path], answer: Reconstruction, predictor: str) -> Side:
     used = {view.seen.photo for view in answer.views}
     files = {_digest(path.resolve()): str(path) for path in paths if str(path) in used}
     name = str(paths[0]) if len(paths) == 1 else f"the person in {paths[0]} …"
-    side = _reconstructed(name, answer, files, networks_sha256(predictor))
-    others = [f"not looked at: {told}" for told in map(image.left_out, given) if told]
-    return replace(side, notes=(*side.notes, *others))
+    return _reconstructed(name, answer, files, networks_sha256(predictor))
 
 
 def _reconstructed(name: str, answer: Reconstruction, files: Mapping[str, str], sha256: str | None) -> Side:
@@ -90,7 +107,7 @@ def _reconstructed(name: str, answer: Reconstruction, files: Mapping[str, str], 
     apart = answer.disagreement if len(answer.views) > 1 else None
     vertices = answer.model.vertices(answer.identity)
     seen = tuple(view.seen for view in answer.views)
-    about = answer.predictor, sha256, seen, files, answer.dropped, answer.notes
+    about = answer.predictor, sha256, answer.identity, seen, files, answer.dropped, answer.notes
     return Side(name, vertices, len(answer.views), apart, *about)
 
 
@@ -120,7 +137,7 @@ def _result_json(path: Path) -> Side:
         raise BadData(f"{path} is no result.json (version {RESULT_VERSION}) of `sameface reconstruct`") from None
     if model != default().name:
         raise BadData(f"{path} belongs to the model {model!r}, but this package ships {default().name!r}: make it anew")
-    return Side(str(path), _neutral(path, identity), photos, apart, made_by)
+    return Side(str(path), _neutral(path, identity), photos, apart, made_by, identity=identity)
 
 
 def _distance(apart: Any) -> float:

@@ -111,13 +111,14 @@ def verify(
 
     `same` is True if at most about `far` of the pairs of different people are so near, False if at most about `far` of
     the pairs of one person are so far apart, and None (unsure) between. Of several faces in a photo the one
-    counts that `reconstruct` takes.
-    Raises BadPhoto or NoFaceFound, naming the photos, if a side has no usable photo, BadData for a broken saved result
-    and for meshes of two topologies, ValueError for a `far` outside 0.01 … 0.5.
+    counts that `reconstruct` takes, and in a lone photo the one most like the other side. Raises BadPhoto or
+    NoFaceFound, naming the photos, if a side has no usable photo, BadData for a broken saved result and for meshes of
+    two topologies, ValueError for a `far` outside 0.01 … 0.5.
     """
     if not FARS[0] <= far <= FARS[-1]:
         raise ValueError(f"far is {far:g}; the calibration knows error rates from {FARS[0]:g} to {FARS[-1]:g}")
-    sides = [read_side(one, predictor, min_score) for one in (a, b)]
+    given = [read_side(one, predictor, min_score) for one in (a, b)]
+    sides = [_decided_by(*given), _decided_by(*given[::-1])]
     first, second = sides
     if len(first.vertices) != len(second.vertices):
         raise BadData(
@@ -161,6 +162,12 @@ def _distance(first: np.ndarray, second: np.ndarray) -> float:
     first, second = first.astype(np.float64), second.astype(np.float64)
     _, rotation, shift = align(first, second, scale=False)
     return float(np.sqrt(((first @ rotation.T + shift - second) ** 2).sum(1).mean()))
+
+
+def _decided_by(side: Side, other: Side) -> Side:
+    """The side, with the face of a lone photo that is most like the other side, where several may be meant."""
+    known = other.identity if other.again is None else None
+    return side if side.again is None or known is None else side.again(known)
 
 
 def _on_both(first: Side, second: Side) -> list[str]:
