@@ -238,7 +238,8 @@ def left_out(folder: PathLike) -> str:
     >>> left_out("there is no such folder")
     ''
     """
-    files = [path for path in (Path(folder, name) for name in names_in(folder)) if not _is_photo(path)]
+    inside = names_in(folder) if os.path.isdir(folder) else []  # no name with a null byte in it, or too long
+    files = [path for path in (Path(folder, name) for name in inside) if not _is_photo(path)]
     clips = [path for path in files if is_video(path)]
     others = [path for path in files if path not in clips]
     told = [
