@@ -31,6 +31,7 @@ class Asked(NamedTuple):
     min_score: float
     predictor: str
     smooth: float
+    unlit: bool
     quiet: bool
 
 
@@ -89,7 +90,7 @@ def one_person(person: Person, out: Path, asked: Asked) -> list[Row]:
     try:
         scale = {"iris": asked.iris, "ipd": asked.ipd}
         answer = reconstruct.join(person.seen, predictor=asked.predictor, **scale, problems=person.problems)
-        outputs.write_person(answer, folder, asked.write)
+        outputs.write_person(answer, folder, asked.write, unlit=asked.unlit)
     except SameFaceError as error:
         return [Row(one.photo, None, type(error).__name__, str(error)) for one in person.seen]
     if not asked.quiet:
@@ -108,10 +109,10 @@ def one_clip(clip: Path, out: Path, asked: Asked, tick: Callable[..., None]) -> 
             clip, smooth=asked.smooth, face=asked.face, predictor=asked.predictor, iris=asked.iris, ipd=asked.ipd,
             min_score=asked.min_score, focal=asked.focal, progress=lambda done, total: tick(clip.name, total, done),
         )  # fmt: skip
-        outputs.write_person(track.person, out, asked.write)
+        outputs.write_person(track.person, out, asked.write, unlit=asked.unlit)
         track.save(out / "frames.csv")
         if "glb" in asked.write:
-            track.save(out / "animation.glb")
+            track.save(out / "animation.glb", unlit=asked.unlit)
     except SameFaceError as error:
         return Row(str(clip), None, type(error).__name__, str(error))
     if not asked.quiet:

@@ -7,7 +7,12 @@ from jaxtyping import Float
 
 from sameface.morphable import default
 
-__all__ = ["disagreeing", "millimetres", "reason"]
+__all__ = ["FARTHEST", "LEAST_QUALITY", "disagreeing", "millimetres", "reason", "strong"]
+
+FARTHEST = 1.5
+"""mm from the others' shape that a photo may be in any case"""
+LEAST_QUALITY = 0.06
+"""what is poorer says too little to count beside better photos"""
 
 
 def disagreeing(
@@ -35,6 +40,14 @@ def disagreeing(
         out.append(int(keep[worst]))
         keep = rest
     return out, distance
+
+
+def strong(photos: int) -> float:
+    """mm from the joint shape beyond which a photo disagrees strongly: notes and the colours of reports go by this.
+
+    Each of two photos is half as far from the joint shape as from the other.
+    """
+    return FARTHEST / 2 if photos == 2 else FARTHEST
 
 
 def reason(distance: float) -> str:

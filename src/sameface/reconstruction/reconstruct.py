@@ -19,7 +19,7 @@ from sameface.photo.lens import focal_in_px
 from sameface.photo.observe import observe, points_of
 from sameface.photo.predictor import Predictor, load, networks_name
 from sameface.photo.turned import observe_turned
-from sameface.reconstruction.agreement import disagreeing, reason
+from sameface.reconstruction.agreement import FARTHEST, LEAST_QUALITY, disagreeing, reason, strong
 from sameface.reconstruction.cameras import in_perspective
 from sameface.reconstruction.fit import Fit, Measured, Priors, fit, tempered
 from sameface.reconstruction.result import Reconstruction, View
@@ -41,11 +41,11 @@ PUPILS, BLINKS = (468, 473), ("eyeBlinkRight", "eyeBlinkLeft")
 """MediaPipe's numbers of the subject's right and left pupil, and the expressions that shut these eyes"""
 LEAST_FACING, MOST_SHUT = 0.7, 0.5
 """an iris is measured where the cosine of the head's turn is at least the first, and the blink at most the second"""
-FARTHEST, APART = 1.5, 1.75
-"""mm RMS, and parts of the others' median: a photo whose own shape is farther than both from the others' joint shape is
-taken for somebody else or a bad fit (results/outliers.json)"""
-LEAST_QUALITY = 0.06
-"""a worse photo does not count when there is a better one"""
+APART = 1.75
+"""parts of the others' median: a photo whose own shape is farther than this, and than `FARTHEST`, from the joint
+shape of the others is taken for somebody else or a bad fit (results/outliers.json)"""
+NAMED = 3
+"""photos that a note names"""
 LONGEST_WINDOW = 10.0
 """s; more would smooth away whatever a face does"""
 LEAST_SCORE = 0.05
@@ -356,8 +356,12 @@ def _notes(views: Sequence[View]) -> list[str]:
     notes = [f"{view.seen.photo}: {note}" for view in views for note in view.seen.notes]
     if len(views) == 1:
         notes.append("one photo: depth is a guess by the statistics of faces; add photos from other angles")
-    if len(views) == 2 and max(v.disagreement for v in views) > FARTHEST / 2:
+    far = [v.seen.photo for v in views if len(views) > 1 and v.disagreement > strong(len(views))]
+    if far and len(views) == 2:
         notes.append("the two photos disagree strongly; are they the same person?")
+    elif far:
+        named = ", ".join(far[:NAMED]) + (" …" if len(far) > NAMED else "")
+        notes.append(f"{len(far)} of {len(views)} photos disagree strongly ({named}); are all of the same person?")
     if max(v.seen.quality for v in views) < LEAST_QUALITY:
         notes.append("every photo is poor (small, blurred or hidden face); expect little more than an average face")
     return notes

@@ -23,9 +23,10 @@ from sameface.core.geometry import rotation_from_euler
 from sameface.mesh.write import write_file
 from sameface.morphable import MorphableModel
 from sameface.reconstruction import picture
+from sameface.reconstruction.agreement import LEAST_QUALITY, strong
 from sameface.reconstruction.result import Reconstruction
 
-__all__ = ["clay", "write_report"]
+__all__ = ["card", "clay", "write_report"]
 
 EYE_WHITE, IRIS, MOUTH = (226, 223, 219), (128, 118, 112), (96, 76, 72)
 """sRGB of clay eyes and of the inside of a clay mouth"""
@@ -42,10 +43,8 @@ STRONGEST = 5
 """expressions named per photo"""
 FAINTEST = 0.08
 """weight below which an expression is not worth a word"""
-LARGEST_BAR = 4.0
-"""mm of disagreement that fill a bar; beyond it three photos or more would throw the worst out"""
-UNEVEN, APART = 1.5, 3.0
-"""mm of disagreement at which a bar turns amber, then red"""
+GOOD_QUALITY = 0.6
+"""quality below which a bar turns amber; it turns red where a note is written, as that of disagreement does"""
 
 
 def write_report(reconstruction: Reconstruction, path: str | os.PathLike[str]) -> Path:
@@ -54,6 +53,8 @@ def write_report(reconstruction: Reconstruction, path: str | os.PathLike[str]) -
     Positions in the page are within 0.005 mm of `reconstruction.vertices()`; blendshapes leave out what moves by less
     than 0.01 mm. Every text that came from outside, such as the names of photos, is escaped.
     """
+    if not reconstruction.has_photos:
+        raise ValueError("a report shows the photos, which a loaded result does not hold: reconstruct them again")
     path = Path(path)
     numbers = reconstruction.as_json()
     parts = {
@@ -71,6 +72,20 @@ def write_report(reconstruction: Reconstruction, path: str | os.PathLike[str]) -
     page = re.sub(r"\{\{(\w+)\}\}", lambda found: parts[found.group(1)], _template())
     write_file(path, page.encode(errors="backslashreplace"))  # a file name may hold bytes that are no text
     return path
+
+
+def card(answer: Reconstruction) -> str:
+    """A few lines of HTML for notebooks: the neutral face from the front, and the line of numbers."""
+    vertices = answer.vertices()
+    surface: dict[str, Any] = {"colours": clay(answer.model)}
+    if answer.skin is not None:
+        surface = {"skin": (answer.skin, answer.model.uv)}
+    image = picture.render(vertices, answer.model.faces, _still_camera(vertices, 0.0), **surface)
+    facts = _facts(answer, answer.as_json()).replace("<div>", "<tr>").replace("</div>", "</tr>")
+    rows = facts.replace("<dt>", "<th>").replace("</dt>", "</th>").replace("<dd>", "<td>").replace("</dd>", "</td>")
+    notes = "".join(f"<p>{escape(note)}</p>" for note in answer.notes)
+    alt = f"the neutral face, {_title(answer)[2:]}"
+    return f'<img width="{RENDER_SIZE[0] // 2}" alt="{alt}" src="{_jpeg(image, 86)}"><table>{rows}</table>{notes}'
 
 
 @cache
@@ -185,9 +200,10 @@ def _photo(answer: Reconstruction, k: int, view: dict[str, Any]) -> str:
     """The card of one photo."""
     pose = view["head_pose_degrees"]
     quality, apart = view["quality"], view["disagreement_mm"]
-    rows = [_bar("quality", f"{quality:.2f}", quality, _shade_of(1 - quality, 0.4, 0.75))]
+    rows = [_bar("quality", f"{quality:.2f}", quality, _shade_of(-quality, -GOOD_QUALITY, -LEAST_QUALITY))]
     if apart is not None:
-        rows.append(_bar("disagreement", f"{apart:.2f} mm", apart / LARGEST_BAR, _shade_of(apart, UNEVEN, APART)))
+        much = strong(len(answer.views))
+        rows.append(_bar("disagreement", f"{apart:.2f} mm", apart / (2 * much), _shade_of(apart, much / 2, much)))
     rows += [
         _row("head", _pose_in_words(**pose)),
         _row("points off by", f"{100 * view['residual']:.1f} % of the face"),
@@ -195,7 +211,7 @@ def _photo(answer: Reconstruction, k: int, view: dict[str, Any]) -> str:
     ]
     name = escape(view["photo"])
     return (
-        f'<article class="photo"><label class="peek" title="press to see the photo alone">{_overlay(answer, k)}</label>'
+        f'<article class="photo"><div class="peek">{_overlay(answer, k)}</div>'
         f'<h3 title="{name}">{escape(_short(view["photo"]))}</h3><dl>{"".join(rows)}</dl>'
         f'<button type="button" class="quiet" data-photo="{k}">show this expression</button></article>'
     )
@@ -212,8 +228,8 @@ def _overlay(answer: Reconstruction, k: int) -> str:
     name = escape(answer.views[k].seen.photo)
     return (
         f'<img {shape} loading="lazy" alt="{name}" src="{_jpeg(alone, 82)}">'
-        f'<input type="checkbox" aria-label="photo alone">'
         f'<img {shape} loading="lazy" class="over" alt="the fitted face over {name}" src="{_jpeg(over, 82)}">'
+        f'<input type="range" value="50" aria-label="photo to the left of this, fitted face to the right, in %"><i></i>'
     )
 
 
@@ -240,7 +256,7 @@ def _bar(name: str, value: str, part: float, kind: str) -> str:
 
 
 def _shade_of(value: float, uneven: float, bad: float) -> str:
-    return "good" if value < uneven else "fair" if value < bad else "poor"
+    return "good" if value <= uneven else "fair" if value <= bad else "poor"
 
 
 def _pose_in_words(pitch: float, yaw: float, roll: float) -> str:
@@ -294,16 +310,17 @@ def _scale_sentence(scale: dict[str, Any]) -> str:
 def _renders(answer: Reconstruction) -> str:
     """The neutral face from three sides, as clay and (where there is a texture) with its skin."""
     vertices, model = answer.vertices(), answer.model
-    kinds: list[tuple[str, dict[str, Any]]] = [("clay", {"colours": clay(model)})]
-    if model.uv is not None:
-        kinds.append(("photo skin", {"skin": (answer.texture, model.uv)}))
-    out = []
-    for kind, surface in kinds:
-        for name, degrees in ANGLES:
-            image = picture.render(vertices, model.faces, _still_camera(vertices, degrees), **surface)
+    clays, skins = [], []
+    for name, degrees in ANGLES:
+        mesh, colours = (vertices, model.faces, _still_camera(vertices, degrees)), clay(model)
+        if model.uv is None:
+            images = [picture.render(*mesh, colours=colours)]
+        else:
+            images = picture.render_both(*mesh, colours, (answer.texture, model.uv))
+        for image, kind, row in zip(images, ("clay", "photo skin"), (clays, skins), strict=False):
             text = f"{name}, {kind}"
-            out.append(f'<figure><img src="{_jpeg(image, 86)}" alt="{text}"><figcaption>{text}</figcaption></figure>')
-    return "".join(out)
+            row.append(f'<figure><img src="{_jpeg(image, 86)}" alt="{text}"><figcaption>{text}</figcaption></figure>')
+    return "".join(clays + skins)
 
 
 def _still_camera(vertices: Float[np.ndarray, "V 3"], yaw: float) -> WeakPerspective:
