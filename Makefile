@@ -1,6 +1,7 @@
 # make test   everything that must hold: style, types, who imports whom, tests (three minutes on two free cores)
 # make coverage   the same, and the tests must reach 97 % of the lines: what continuous integration runs (twice the time)
 # make test-versions   the lowest and the newest versions of every dependency, on every Python there is (an hour)
+# make hostile   more than 500 damaged and hostile inputs through every door -> results/hostile.json (Linux; minutes)
 # make demo   two famous photos -> demo/
 # Each sets up its own virtual environment in .venv the first time (Python 3.11 or newer, package registries).
 
@@ -13,7 +14,7 @@ export PYTHONDONTWRITEBYTECODE :=
 
 MAKEFLAGS += --jobs=2
 
-.PHONY: test coverage checks tests test-versions slow demo format clean
+.PHONY: test coverage checks tests test-versions slow hostile demo format clean
 .DELETE_ON_ERROR:
 
 test: checks tests
@@ -37,6 +38,10 @@ test-versions: .venv/.dev
 
 slow: .venv/.dev
 	OMP_NUM_THREADS=2 $(BIN)/python -m pytest -m slow
+
+hostile: .venv/.dev
+	PYTHONPATH=tests $(BIN)/python tests/hostile/hostile_run.py --out results/hostile.json
+	HOSTILE_RUNS=2000 $(BIN)/python -m pytest tests/hostile
 
 demo: .venv/.run demo/.photos
 	$(BIN)/python tools/demo.py reconstruct demo

@@ -22,7 +22,7 @@ import cv2
 from sameface.photo import image
 from sameface.photo.detect import detect
 from sameface.photo.observe import observe, points_of
-from sameface.photo.predictor import load
+from sameface.photo.predictor import load, second
 from sameface.reconstruction.fit import fit
 from sameface.reconstruction.reconstruct import join, look, measured
 
@@ -94,7 +94,7 @@ def main() -> None:
             timed(lambda: join(look([path]).faces[0][:1]).save(Path(folder) / "face.obj"), times["all"])
             read = timed(lambda: image.read(path), times["read"])
             timed(partial(detect, read.pixels), times["detect"])
-            seen = timed(partial(observe, read, network, identity=load("identity")), times["observe (with detect)"])
+            seen = timed(partial(observe, read, network, second=second()), times["observe (with detect)"])
             timed(partial(fit, points_of(network), measured(seen[:1]), shared=False), times["fit"])
             timed(partial(saved, seen[:1], Path(folder) / "face.obj"), times["fit and save OBJ"])
             if other is not None:

@@ -25,7 +25,7 @@ from sameface.core.geometry import align, euler_from_rotation
 from sameface.morphable import default
 from sameface.photo.face import Observation, Photo
 from sameface.photo.observe import observe, points_of
-from sameface.photo.predictor import load
+from sameface.photo.predictor import load, second
 from sameface.reconstruction.fit import Priors, fit
 from sameface.reconstruction.reconstruct import join, measured
 from sameface.synthetic.editing import edited
@@ -63,7 +63,7 @@ class Pair(NamedTuple):
 def look(photo: Photo) -> Observation | None:
     """The largest face."""
     try:
-        return observe(photo, load("default"), identity=load("identity"))[0]
+        return observe(photo, load("default"), second=second())[0]
     except NoFaceFound:
         return None
 

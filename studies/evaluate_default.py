@@ -50,7 +50,7 @@ def mean_face(points: Points, data: Observed) -> np.ndarray:
     return np.concatenate(out)
 
 
-def projected68(data: Observed, identity: np.ndarray, expression: np.ndarray, camera: Camera) -> np.ndarray:
+def projected68(identity: np.ndarray, expression: np.ndarray, camera: Camera) -> np.ndarray:
     """The model's 68 points, jaw on the contour."""
     model = default()
     landmarks = model.landmarks(model.vertices(identity, expression), contour=True)
@@ -104,10 +104,10 @@ def main() -> None:
     hand = data[np.flatnonzero(manual)]
     m = hand.measured
     rows68 = {
-        "networks' coefficients, not fitted": projected68(hand, m.identity, m.expression, m.camera),
-        "fit of one photo": projected68(hand, identity[manual], expression[manual], camera[manual]),
+        "networks' coefficients, not fitted": projected68(m.identity, m.expression, m.camera),
+        "fit of one photo": projected68(identity[manual], expression[manual], camera[manual]),
         "baseline: mean face, camera of the fit": projected68(
-            hand, 0 * identity[manual], 0 * expression[manual], camera[manual]
+            0 * identity[manual], 0 * expression[manual], camera[manual]
         ),
     }
     sources = {s: {name: float(percent(p, data.label)[data.source == s].mean()) for name, p in rows.items()}

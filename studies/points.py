@@ -19,7 +19,7 @@ from sameface.core.geometry import apply_affine, euler_from_rotation
 from sameface.morphable import default
 from sameface.morphable.points import Points
 from sameface.photo import image
-from sameface.photo.observe import LAPLACE_TO_SIGMA, QUALITY_HALVES_AT, points_of
+from sameface.photo.observe import LAPLACE_TO_SIGMA, QUALITY_HALVES_AT, expectation, points_of
 from sameface.photo.predictor import FIVE, Predictor, affine_from_landmarks, load
 from sameface.reconstruction.fit import Measured, Priors, fit, tempered
 from sameface.training.datasets import pointlabels
@@ -28,7 +28,6 @@ from sameface.training.dense_points import POINT_IDS, dense_points
 TITLE, RESULT = "Points from every side", Path("results/points.json")
 YAWS = ((0, 30), (30, 60), (60, 130))
 BINS, PER_BIN = (0, 10, 20, 30, 40, 50, 60), 150
-LIDS = {"Left": (386, 374, 263, 362), "Right": (159, 145, 33, 133)}
 FIVE_AT = [POINT_IDS.index(k) for k in FIVE]
 SPOILED = ("as it is", "brightness × 0.12", "brightness × 0.06", "blurred (σ 5 % of the crop)", "lower half covered",
            "eyes covered")  # fmt: skip
@@ -70,8 +69,9 @@ def looked(network: Predictor, pictures: list[np.ndarray], around: np.ndarray) -
     sigma = LAPLACE_TO_SIGMA * s["landmark_error"] * size * zoom[:, None]
     sigma = tempered(sigma)
     error = np.median(s["landmark_error"], axis=1)
+    expression, firm = expectation(network, s["expression"])
     return Seen(
-        Measured(around, sigma, s["identity"], s["expression"], camera),
+        Measured(around, sigma, s["identity"], expression, camera, None, firm),
         np.degrees(euler_from_rotation(rotation)[1]),
         1 / (1 + (error / QUALITY_HALVES_AT) ** 2),
     )
@@ -187,25 +187,6 @@ def common(points: Points, seen: Seen, person: np.ndarray, photos: int = 6) -> d
     }
 
 
-def blinks(seen: Seen, points: Points, data: Any, rows: np.ndarray, said: np.ndarray) -> dict[str, float]:
-    """How many shut eyes (both lids nearer than a tenth of the eye's width, by the teacher) are said to be shut."""
-    names = default().expression_names
-    k = [names.index("eyeBlink" + side) for side in LIDS]
-    fitted = fit(points, seen.measured, shared=False).expression[:, k]
-    network = seen.measured.expression[:, k]
-    shut, wide = (said[:, k] > 0.75).all(1), (said[:, k] < 0.05).all(1)
-    out: dict[str, float] = {
-        "photos with both eyes shut": int(shut.sum()),
-        "photos with both eyes open": int(wide.sum()),
-    }
-    for name, blink in (("network", network), ("fit", fitted)):
-        out[f"{name}: shut eyes found (blink > 0.5)"] = float((blink[shut] > 0.5).mean())
-        out[f"{name}: open eyes called shut"] = float((blink[wide] > 0.5).mean())
-    one = (said[:, k].max(1) > 0.75) & (said[:, k].min(1) < 0.2)
-    right = (network.argmax(1) == said[:, k].argmax(1)) & (network.max(1) > 0.5)
-    return out | {"winks": int(one.sum()), "network: winks found, on their side": float(right[one].mean())}
-
-
 def spoil(picture: np.ndarray, how: str, at: np.ndarray) -> np.ndarray:
     """A picture made worse; the face is at the points `at`."""
     low, high = at.min(0), at.max(0)
@@ -249,14 +230,12 @@ def main() -> None:
     hand = np.flatnonzero(data.source == "aflw21")
     faces = np.flatnonzero((data.source == "faces") & np.array([w.sum() > 0 for w in data.labels["weight"]]))
     items = {k: data[k] for k in np.concatenate([hand, faces]).tolist()}
-    label, weight, said = (np.stack([items[k][name] for k in faces]).astype(float)
-                           for name in ("landmarks", "weight", "blendshapes"))  # fmt: skip
+    label, weight = (np.stack([items[k][name] for k in faces]).astype(float) for name in ("landmarks", "weight"))
     turned = data.faces.rotation[data.row[faces]].astype(float)
     out: dict[str, Any] = {
         "command": "python " + " ".join(["studies/points.py", *sys.argv[1:]]), "split": "test",
         "photos": {"hand-placed": len(hand), "face table": len(faces)},
     }  # fmt: skip
-    known = np.isfinite(said).all(1)
     some = np.random.default_rng(0).permutation(np.flatnonzero(np.abs(yaw_of(turned)) < 20))[:200]
     for name, file in (("today", asked.today), ("new", "default")):
         network = load(file)
@@ -272,7 +251,6 @@ def main() -> None:
                 "network's points": bias(points, seen.points, weight, start),
             },
             "the part of the shape that everybody shares": common(points, seen, data.faces.person[data.row[faces]]),
-            "eyes": blinks(_rows(seen, known), points, data, faces[known], said[known]),
             "spoiled pictures": quality(network, points, data, faces[some]),
         }
         print(name, json.dumps(out[name], indent=1, ensure_ascii=False), flush=True)
@@ -281,10 +259,6 @@ def main() -> None:
 
 def yaw_of(rotation: np.ndarray) -> np.ndarray:
     return np.degrees(euler_from_rotation(rotation)[1])
-
-
-def _rows(seen: Seen, rows: np.ndarray) -> Seen:
-    return Seen(seen.measured[rows], seen.yaw[rows], seen.quality[rows])
 
 
 def section(r: dict[str, Any]) -> list[Any]:
@@ -314,7 +288,6 @@ def section(r: dict[str, Any]) -> list[Any]:
         "What everybody's shape shares: people with six photos, points alone, weak prior (λ 2).",
         lambda s: s["the part of the shape that everybody shares"],
     )
-    table("Eyes; shut: lids nearer than a tenth of the eye's width.", lambda s: s["eyes"])
     names = list(r["new"]["spoiled pictures"])
     rows = [[side, name, *(f"{v:.2f}" for v in r[side]["spoiled pictures"][name].values())]
             for side in both for name in names]  # fmt: skip

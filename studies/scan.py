@@ -35,7 +35,7 @@ from sameface.metrics.scans import IBUG_SEVEN
 from sameface.morphable import default
 from sameface.photo.face import Observation, Photo
 from sameface.photo.observe import observe
-from sameface.photo.predictor import load
+from sameface.photo.predictor import load, second
 from sameface.reconstruction.reconstruct import join
 from sameface.synthetic.look import GAMMA, background
 
@@ -173,7 +173,7 @@ def observed(head: Head, cache: Path) -> dict[tuple[Any, ...], Observation | Non
     seen = {}
     for key, photo in photos(head, cache):
         try:
-            seen[key] = observe(photo, load("default"), identity=load("identity"))[0]
+            seen[key] = observe(photo, load("default"), second=second())[0]
         except NoFaceFound:
             seen[key] = None
     return seen

@@ -15,7 +15,7 @@ from sameface.core.files import sha256
 from sameface.photo import detect
 from sameface.photo.face import Photo
 from sameface.photo.observe import observe
-from sameface.photo.predictor import load
+from sameface.photo.predictor import load, networks, second
 from sameface.reconstruction.cameras import in_perspective
 from sameface.reconstruction.fit import Measured
 from sameface.training.datasets import facetable
@@ -58,7 +58,7 @@ class Observed:
 
 def observed(split: str, *, persons_only: bool = False, every: int = 1) -> Observed:
     """Every row of a split whose face was found; of several faces the one nearest to the labels."""
-    files = (load("default").path, detect.NETWORK, load("identity").path)
+    files = (detect.NETWORK, *(network.path for network in networks()))
     stamp = sha256(*files)[:12]
     file = CACHE / f"{split}{'-persons' if persons_only else ''}-{every}-{stamp}.npz"
     if not file.exists():
@@ -67,7 +67,7 @@ def observed(split: str, *, persons_only: bool = False, every: int = 1) -> Obser
     with np.load(file) as kept:
         a = {name: kept[name] for name in kept.files}
     camera = WeakPerspective(a["rotation"], a["translation"], a["scale"], (facetable.SIDE, facetable.SIDE))
-    measured = Measured(a["landmarks"], a["sigma"], a["identity"], a["expression"], camera)
+    measured = Measured(a["landmarks"], a["sigma"], a["identity"], a["expression"], camera, None, a["firmness"])
     plain = {n: a[n] for n in ("row", "person", "source", "yaw", "quality", "label", "manual")}
     return Observed(missed=int(a["missed"]), measured=measured, **plain)
 
@@ -81,7 +81,7 @@ def _look(split: str, persons_only: bool, every: int) -> dict[str, np.ndarray]:
             continue
         label = data.landmarks(i)
         try:
-            faces = observe(Photo(data.image(i), data.names[i]), network, identity=load("identity"))
+            faces = observe(Photo(data.image(i), data.names[i]), network, second=second())
         except NoFaceFound:
             missed += 1
             continue
@@ -92,7 +92,7 @@ def _look(split: str, persons_only: bool, every: int) -> dict[str, np.ndarray]:
         add = {"row": i, "person": data.person[i], "source": data.sources[i], "quality": one.quality, "label": label,
                "manual": data.landmarks68(i), "yaw": np.degrees(np.arcsin(np.clip(data.rotation[i][2, 0], -1, 1))),
                "landmarks": one.landmarks, "sigma": one.sigma, "identity": one.identity, "expression": one.expression,
-               "rotation": one.camera.rotation, "translation": one.camera.translation,
+               "firmness": one.firmness, "rotation": one.camera.rotation, "translation": one.camera.translation,
                "scale": one.camera.scale}  # fmt: skip
         for name, value in add.items():
             rows.setdefault(name, []).append(value)

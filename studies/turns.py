@@ -19,7 +19,7 @@ from sameface.photo import turned
 from sameface.photo.face import Observation, Photo
 from sameface.photo.image import read
 from sameface.photo.observe import observe
-from sameface.photo.predictor import load
+from sameface.photo.predictor import load, second
 from sameface.training.datasets import facetable
 
 TITLE, RESULT = "Photos that are not upright", Path("results/turns.json")
@@ -39,7 +39,7 @@ def turned_points(points: np.ndarray, size: int, quarters: int) -> np.ndarray:
 def look(way: str, photo: Photo) -> tuple[list[Observation], float]:
     start = time.process_time()
     try:
-        seen = WAYS[way](photo, load("default"), identity=load("identity"))
+        seen = WAYS[way](photo, load("default"), second=second())
     except NoFaceFound:
         seen = []
     return seen, 1000 * (time.process_time() - start)

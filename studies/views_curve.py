@@ -24,7 +24,7 @@ from sameface.core.geometry import rotation_from_euler
 from sameface.morphable import default
 from sameface.photo.face import Photo
 from sameface.photo.observe import observe, points_of
-from sameface.photo.predictor import load
+from sameface.photo.predictor import load, second
 from sameface.reconstruction.fit import Measured, fit
 from sameface.reconstruction.picture import render
 from sameface.reconstruction.reconstruct import join, shape_distance
@@ -48,7 +48,7 @@ def average_skin() -> np.ndarray:
     total, weight = np.zeros((512, 512, 3)), np.full((512, 512, 1), 1e-6)
     for i in np.random.default_rng(0).permutation(len(data))[:SKINS].tolist():
         try:
-            one = join(observe(Photo(data.image(i), data.names[i]), network, identity=load("identity"))[:1])
+            one = join(observe(Photo(data.image(i), data.names[i]), network, second=second())[:1])
         except NoFaceFound:
             continue
         view = one.views[0]
@@ -83,7 +83,7 @@ def rendered_error(rng: np.random.Generator, skin: np.ndarray) -> tuple[dict[int
         picture = render(model.vertices(truth, expression[k]), model.faces, camera[k], skin=(skin, model.uv),
                          background=background)  # fmt: skip
         try:
-            seen.append(observe(Photo(picture, f"view {k}"), network, identity=load("identity"))[0])
+            seen.append(observe(Photo(picture, f"view {k}"), network, second=second())[0])
         except NoFaceFound:
             missed += 1
     target = model.vertices(truth)

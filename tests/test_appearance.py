@@ -155,11 +155,11 @@ def test_the_trunk_of_a_run_gives_features(tmp_path):
 
     plugin = plugins.load("methods", str(source))
     method, run = plugin.Method(plugin.Config()), tmp_path / "run"
-    with pytest.raises(AssetMissing, match=r"has no config\.json: name the folder of a finished run"):
+    with pytest.raises(AssetMissing, match=r"has no config\.json: it is not the folder of a run"):
         trunk(run, 2)
     run.mkdir()
     (run / "config.json").write_text(json.dumps({"method": str(source), "config": asdict(plugin.Config())}))
-    torch.save({"weights": method.state_dict()}, run / "best.pt")
+    torch.save({"step": 1, "weights": method.state_dict()}, run / "best.pt")
     found, pictures = trunk(run, 2), torch.rand(1, 3, 16, 16)
     torch.testing.assert_close(found(pictures), method.trunk[:2](pictures))
     assert not any(p.requires_grad for p in found.parameters())

@@ -8,17 +8,17 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sameface.core.arrays import Array, Record, namespace
+from sameface.core.arrays import Array, Batch, Record, namespace
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Inner(Record):
+class Inner(Batch):
     point: Array
     label: str = "nose"
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Outer(Record):
+class Outer(Batch):
     values: Array
     inner: Inner
     missing: Array | None = None
@@ -61,6 +61,20 @@ def test_indexing_takes_one_of_a_batch_everywhere(index):
 def test_slices_and_masks_index_too(record):
     assert record[:1].values.shape == (1, 3)
     assert record[np.array([True, False])].inner.point.shape == (1, 2)
+
+
+def test_a_record_is_no_sequence(record):
+    """Python iterates over whatever can be indexed, and a record's arrays have nothing to do with each other."""
+
+    @dataclass(frozen=True, eq=False, repr=False)
+    class Alone(Record):
+        values: Array
+
+    for one in (record, Alone(np.zeros(3))):
+        with pytest.raises(TypeError, match="not iterable"):
+            list(one)  # type: ignore[call-overload]
+    with pytest.raises(TypeError, match="not subscriptable"):
+        Alone(np.zeros(3))[0]  # type: ignore[index]
 
 
 def test_records_are_compared_by_identity(record):

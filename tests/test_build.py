@@ -175,3 +175,13 @@ def test_wrong_options_and_scans_are_refused(files, template):
         model_of(np.repeat(people(template, 1), 3, 0), template)
     with pytest.raises(ValueError, match=r"cap does not know its vertices' mirror images"):
         model_of(people(template, 3), replace(template, mirror=None), symmetric=True)
+
+
+def test_picked_points_with_right_and_left_swapped_are_refused(files, template):
+    marks = default().landmarks(default().mean)
+    swap = {36: 45, 45: 36, 39: 42, 42: 39, 48: 54, 54: 48, 30: 30}
+    rows = "".join(f'<point name="{name}" x="{x}" y="{y}" z="{z}"/>' for name, (x, y, z) in
+                   ((swap[k], marks[k]) for k in swap))  # fmt: skip
+    files[0].with_suffix(".pp").write_text(f"<PickedPoints>{rows}</PickedPoints>")
+    with pytest.raises(BadData, match=r"0\.pp has right and left landmarks swapped .*; pick them again"):
+        landmarks_beside(files[0], default())

@@ -7,6 +7,7 @@ import signal
 import sys
 import threading
 import time
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -195,7 +196,7 @@ def test_what_systems_leave_beside_photos_and_results_is_no_row(people, whole, t
     out = littered(Path(shutil.copytree(whole, tmp_path / "out")))
     (out / "photos" / "000001.parquet").unlink()
     (out / "photos" / "copy of 000000.parquet").write_bytes((out / "photos" / "000000.parquet").read_bytes())
-    about = {**told, "sha256": people_list.write(people_list.people([photos])[1], tmp_path / "plan", 5)[3]}
+    about = {**told, "sha256": people_list.write(people_list.people([photos])[1], BytesIO(), 5)[3]}
     (out / "bulk.json").write_text(json.dumps(about))
     again = bulk([photos], out, PIECES, workers=0)
     for name in ("photos", "photos_used", "persons", "persons_used", "errors"):
@@ -231,6 +232,43 @@ def test_stopped_it_goes_on_and_gives_the_same_bytes(people, whole, tmp_path):
     again = bulk([people], tmp_path, PIECES, workers=0, tick=lambda now, _: done.append(now))
     assert done[-1] == 8
     assert again["last_call"]["photos"] == 8
+
+
+def flipped(out: Path) -> None:
+    data = bytearray((out / "photos" / "000000.parquet").read_bytes())
+    data[len(data) // 3] ^= 1
+    (out / "photos" / "000000.parquet").write_bytes(data)
+
+
+def zeroed(out: Path) -> None:
+    data = (out / "persons" / "000001.parquet").read_bytes()
+    (out / "persons" / "000001.parquet").write_bytes(data[:40] + bytes(60) + data[100:])
+
+
+def swapped(out: Path) -> None:
+    for kind in ("photos", "persons"):
+        first, second = (out / kind / f"00000{k}.parquet" for k in (0, 1))
+        first.rename(out / "first")
+        second.rename(first)
+        (out / "first").rename(second)
+
+
+def counted_wrong(out: Path) -> None:
+    told = json.loads((out / "bulk.json").read_text())
+    (out / "bulk.json").write_text(json.dumps(told | {"photos_used": 8}))
+
+
+@pytest.mark.parametrize(("damage", "new"), [(flipped, 3), (zeroed, 5), (swapped, 8), (counted_wrong, 0)])
+def test_what_is_found_is_believed_only_as_far_as_its_checksum(people, whole, tmp_path, damage, new):
+    shutil.copytree(whole, out := tmp_path / "out")
+    before, told = contents(out), json.loads((out / "bulk.json").read_text())
+    damage(out)
+    again, told_before = bulk([people], out, PIECES, workers=0), told.pop("last_call")
+    assert contents(out).keys() == before.keys()
+    assert again.pop("last_call")["photos"] == (new or told_before["photos"])
+    assert again == told
+    if not new:
+        assert contents(out) == before
 
 
 def same_row(mine: dict, theirs: dict) -> None:
@@ -332,7 +370,8 @@ def test_a_ray_that_starts_nothing_is_not_waited_for_forever(people, cluster, tm
 def test_no_person_is_split_and_no_photo_is_lost(tmp_path_factory, counts, size):
     everybody = [(f"p{k}", [f"{k}/{j}" for j in range(count)]) for k, count in enumerate(counts)]
     file = tmp_path_factory.mktemp("plan") / "plan.parquet"
-    sizes, photos, persons, _ = people_list.write(iter(everybody), file, size)
+    with file.open("wb") as opened:
+        sizes, photos, persons, _ = people_list.write(iter(everybody), opened, size)
     plan = parquet.ParquetFile(file)
     shards = [plan.read_row_group(k).to_pylist() for k in range(plan.num_row_groups)]
     listed = [(row["person"], row["path"]) for shard in shards for row in shard]
@@ -361,6 +400,9 @@ def test_a_list_is_grouped_by_person_in_order_of_appearance(tmp_path_factory, pe
     [
         ("l.csv", 'person,path,age\nb,"x, y.jpg",3\n12,z.jpg,4\nb,ü.jpg,5\n'),
         ("l.TSV", "path\tperson\nx, y.jpg\tb\nz.jpg\t12\nü.jpg\tb\n"),
+        ("l.csv", "\ufeffPath;Person\r\nx, y.jpg;b\r\nz.jpg;12\r\nü.jpg;b\r\n"),
+        ("l.csv", '"PATH";notes;Person \nx, y.jpg;none;b\nz.jpg;;12\n"ü.jpg";a;b\n'),
+        ("l.txt", "person|path\nb|x, y.jpg\n12|z.jpg\nb|ü.jpg\n"),
     ],
 )
 def test_lists_of_text(tmp_path, name, text):
@@ -369,6 +411,11 @@ def test_lists_of_text(tmp_path, name, text):
     assert everybody == [("b", ["x, y.jpg", "ü.jpg"]), ("12", ["z.jpg"])]
     alone = list(people_list.people([tmp_path / name], each=True)[1])
     assert sorted(alone) == [(path, [path]) for path in ("x, y.jpg", "z.jpg", "ü.jpg")]
+
+
+def test_columns_of_parquet_may_have_capitals(tmp_path):
+    parquet.write_table(pa.table({"PATH": ["a", "b"], "Person": [3, 3], "x": [1, 2]}), tmp_path / "l.parquet")
+    assert list(people_list.people([tmp_path / "l.parquet"])[1]) == [("3", ["a", "b"])]
 
 
 def test_a_list_of_numbered_persons_and_one_without_persons(tmp_path):
@@ -394,12 +441,23 @@ def folder(root: Path, *names: str) -> Path:
     return root
 
 
+def test_one_source_needs_no_list(tmp_path):
+    folder(tmp_path, "anna/1.jpg", "list.csv").joinpath("list.csv").write_text("path\nanna/1.jpg\n")
+    for one in (tmp_path, tmp_path / "list.csv"):
+        assert list(people_list.people(str(one))[1]) == list(people_list.people([one])[1]) != []
+
+
 @pytest.mark.parametrize(
     ("make", "error", "message"),
     [
         (lambda t: [], ValueError, "give a folder of photos"),
         (lambda t: [folder(t, "a.jpg") / "a.jpg"], ValueError, r"folders, or one list .* was given a.jpg; for single"),
-        (lambda t: [t / "nowhere"], BadData, "there is no file or folder .*nowhere"),
+        (lambda t: [t / "nowhere"], BadData, "there is no file or folder .*nowhere; its folder exists"),
+        (
+            lambda t: ["https://x.org/l.csv"],
+            BadData,
+            "there is no file or folder https://x.org/l.csv: it is an address",
+        ),
         (lambda t: [folder(t, "a.csv") / "a.csv", t], ValueError, "a.csv among others"),
         (lambda t: [folder(t, "a/1.jpg"), t / "a"], ValueError, "a is in .*count twice"),
         (lambda t: [folder(t, "a/1.jpg", "z.JPG", "b.jpg")], ValueError, r"holds photos \(b.jpg\) outside .* --each"),
@@ -415,8 +473,12 @@ def test_sources_that_cannot_be_meant_are_refused(tmp_path, make, error, message
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("l.csv", b"file,person\na,b\n", "no column path, only file, person"),
-        ("l.csv", b"", "cannot be read as a list"),
+        ("l.csv", b"file,person\na,b\n", "no column path, only file,person"),
+        ("l.csv", b"path,Path\na,b\n", "two columns of one name among path, Path"),
+        ("l.csv", b"path,a,a\nx,b,c\n", "two columns of one name"),
+        ("l.csv", b"path;person\na;b;c\n", "cannot be read as a list .*columns"),
+        ("l.csv", b"path" * 20_000, "no column path"),
+        ("l.csv", b"", "has no column path, only none"),
         ("l.txt", b"path\n\xff\n", "cannot be read as a list"),
         ("l.csv", b"path,person\n,b\n", "rows without a path"),
         ("l.parquet", b"PAR1", "cannot be read as a list"),
@@ -431,7 +493,7 @@ def test_lists_that_cannot_be_read_are_refused(tmp_path, name, content, message)
 def test_a_person_of_too_many_photos_is_refused(tmp_path):
     everybody = iter([("crowd", ["x"] * 2001)])
     with pytest.raises(BadData, match=r"person crowd has 2001 photos, more than 2000.* --each"):
-        people_list.write(everybody, tmp_path / "plan.parquet", 5)
+        people_list.write(everybody, BytesIO(), 5)
 
 
 @pytest.mark.parametrize(
@@ -470,7 +532,7 @@ def test_the_command_says_what_became_of_the_photos(people, tmp_path, capsys):
     assert code.value.code == 3
     assert "5 of 8 photos, 2 of 3 persons" in said
     assert "not used, BadPhoto: 2" in said
-    assert "agree within" in said
+    assert "photos differ from their person's face by" in said
 
 
 def test_without_ray_the_extra_is_named(people, tmp_path, capsys, monkeypatch):

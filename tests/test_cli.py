@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -136,14 +137,14 @@ def test_folders_give_their_photos(run):
     code, out, _ = run("photos", "./photos/b9.png", Path("photos/b10.png").resolve(), "--out", "out")
     assert code == 0
     assert rows() == [("photos/b9.png", ".", None), ("photos/b10.png", ".", None)]
-    assert re.search(r"one face from 2 photos; the photos agree within \d+\.\d mm", out)
+    assert re.search(r"one face from 2 photos; its photos differ from it by \d+\.\d mm", out)
 
 
 def test_an_empty_folder_is_said(run):
     Path("photos").mkdir()
     code, _, err = run("photos", "--out", "out")
     assert code == 1
-    assert "the folder photos holds no photos, only no files; photos end in .avif" in err
+    assert "the folder photos holds no photos, only no files; photos end in .apng" in err
     assert rows() == [("photos", None, "BadPhoto")]
     assert run("photos", "anna.png", "--out", "out")[0] == 3
 
@@ -388,7 +389,7 @@ def test_ctrl_c_keeps_what_is_done_and_is_130(run, monkeypatch):
     code, _, err = run("anna.png", "grace.jpg", "--each", "--out", "out")
     assert code == 130
     assert err.endswith("sameface: stopped\n")
-    assert rows() == [("anna.png", "anna", None)]
+    assert rows() == [("anna.png", "anna", None), ("grace.jpg", None, "Stopped")]
     assert files() == {"photos.json", "anna/result.json"}
 
 
@@ -557,3 +558,64 @@ def test_the_installed_command_works(folder, command):
     assert done.stdout.startswith("out: one face from 1 photo")
     with np.load("out/face.npz") as arrays:
         assert np.isfinite(arrays["vertices"]).all()
+
+
+# ── files that stand in the way ────────────────────────────────────────────────────────────────────────────
+
+
+def test_results_do_not_go_among_the_photos(run):
+    Path("photos").mkdir()
+    Path("photos/anna.png").write_bytes(Path("anna.png").read_bytes())
+    before = Path("photos/anna.png").stat().st_mtime_ns
+    for out in ("photos", "./photos/"):
+        code, _, err = run("photos", "--out", out)
+        assert code == 1
+        assert "is what is read: results would lie among it; choose another folder" in err
+    Path("anna-overlay.png").write_bytes(Path("anna.png").read_bytes())
+    code, _, err = run("anna.png", "anna-overlay.png", "--out", ".")
+    assert code == 1
+    assert "anna-overlay.png might be written over" in err
+    assert [file.name for file in Path("photos").iterdir()] == ["anna.png"]
+    assert Path("photos/anna.png").stat().st_mtime_ns == before
+
+
+def test_what_begins_as_a_video_costs_itself_only(run):
+    Path("odd.jpg").write_bytes(b"\0\0\0\x18ftypmp42" + bytes(100))
+    for more in ((), ("--each",)):
+        code, _, err = run("odd.jpg", "anna.png", *more, "--out", "out")
+        assert code == 3
+    assert "not used: odd.jpg is a video; give it alone" in err
+    assert rows() == [("odd.jpg", None, "BadPhoto"), ("anna.png", "anna", None)]
+
+
+def test_ctrl_c_tells_of_every_photo(run, monkeypatch):
+    def stopped(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("sameface.reconstruction.reconstruct.join", stopped)
+    code, _, err = run("scenery.jpg", "anna.png", "--out", "out")
+    assert code == 130
+    assert "anna.png: the command was stopped before it was done with this photo" in err
+    assert rows() == [("scenery.jpg", None, "NoFaceFound"), ("anna.png", None, "Stopped")]
+
+
+def test_names_that_are_no_text_are_photos_too(run):
+    name = os.fsdecode(b"J\xfcrgen.png")
+    shutil.move("anna.png", name)
+    code, _, _ = run(name, "--out", "out", write=("report", "npz"))
+    assert code == 0
+    assert [row[1:] for row in rows()] == [(".", None)]
+    assert run("verify", name, name, verb=False)[0] == 0
+
+
+def test_outputs_that_cannot_be_written_are_refused_before_the_work(run):
+    os.mkfifo("pipe.json")
+    for command in (
+        ("verify", "anna.png", "anna.png", "--out", "pipe.json"),
+        ("verify", "anna.png", "anna.png", "--out", "anna.png"),
+        ("model", "convert", "anna.png", "none/model.npz"), ("model", "convert", "anna.png", "anna.png"),
+    ):  # fmt: skip
+        code, out, err = run(*command, verb=False)
+        assert (code, out) == (1, "")
+        assert re.search("is not an ordinary file|would be written over|there is no folder none", err)
+    assert Path("anna.png").read_bytes() == encoded(astronaut())

@@ -1,5 +1,6 @@
 """An evaluation as a user has it: a benchmark in a file of one's own, real photos, numbers, failures, pictures."""
 
+import io
 import json
 import os
 import re
@@ -10,7 +11,7 @@ import pytest
 
 from faces import astronaut, encoded, rendered, scenery
 from sameface.core import plugins
-from sameface.core.errors import BadData, NoFaceFound, SameFaceError
+from sameface.core.errors import BadData, BadOutput, NoFaceFound, SameFaceError
 from sameface.evaluation import evaluate as module
 from sameface.evaluation import systems
 from sameface.evaluation.case import Answer, Case, CaseFailed
@@ -224,6 +225,35 @@ def test_when_every_case_fails_there_is_no_table(root, noses, tmp_path, monkeypa
     assert text.endswith("…")
     assert json.loads((tmp_path / "noses-default.json").read_text())["rows"] == []
     assert not list(tmp_path.glob("*.png"))
+
+
+def test_a_damaged_kept_answer_is_measured_again(root, noses, tmp_path):
+    report = evaluate(noses, root, out=tmp_path)
+    damages = [
+        lambda data: b"", lambda data: data[: len(data) // 2], lambda data: data[:60] + bytes(20) + data[80:],
+        lambda data: archive(failure=np.array(["SystemExit", "no"])),
+    ]  # fmt: skip
+    kept = sorted((tmp_path / "answers").iterdir())
+    assert len(kept) == 4
+    whole = [file.read_bytes() for file in kept]
+    for file, damage in zip(kept, damages, strict=True):
+        file.write_bytes(damage(file.read_bytes()))
+    again = evaluate(noses, root, out=tmp_path)
+    assert (again.rows, again.failures) == (report.rows, report.failures)
+    for file, before in zip(kept, whole, strict=True):
+        with np.load(file) as mine, np.load(io.BytesIO(before)) as theirs:
+            assert sorted(mine.files) == sorted(theirs.files)
+
+
+def archive(**arrays: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)
+    return buffer.getvalue()
+
+
+def test_results_do_not_go_into_the_folder_of_the_benchmark(root, noses):
+    with pytest.raises(BadOutput, match="results would lie among it"):
+        evaluate(noses, root, out=root)
 
 
 def test_whatever_goes_wrong_with_a_case_is_its_row(root, noses, monkeypatch):

@@ -7,6 +7,7 @@ import onnx
 import pytest
 import torch
 
+from sameface import cli
 from sameface.core import plugins
 from sameface.core.errors import AssetMissing, BadModel, TrainingFailed
 from sameface.training import export, train
@@ -111,6 +112,21 @@ def test_a_file_that_disagrees_with_torch_is_not_left(mine, run, tmp_path, monke
     with pytest.raises(TrainingFailed, match="disagrees with torch: colour is off by"):
         export.export(run, tmp_path / "bad.onnx")
     assert not list(tmp_path.iterdir())
+
+
+def test_the_verb_exports_nobodys_code_unless_it_is_named(mine, run, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(plugins, "_trusted", {})
+
+    def export_verb(*flags: str) -> int:
+        with pytest.raises(SystemExit) as left:
+            cli.main(["export", str(run), "--out", str(tmp_path / "a.onnx"), *flags])
+        return int(left.value.code or 0)
+
+    assert export_verb() == 1
+    assert "if you trust it, give --method mine.py" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+    assert export_verb("--method", mine) == 0
+    assert export.describe(tmp_path / "a.onnx")["method"] == "mine"
 
 
 def test_files_of_others_are_told_apart(tmp_path):

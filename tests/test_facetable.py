@@ -1,6 +1,8 @@
 """The reader of the face table, on its own sample, on tables that are none, and on the real one where it is at hand."""
 
 import json
+import struct
+import zlib
 
 import cv2
 import numpy as np
@@ -138,6 +140,55 @@ def test_pictures_that_cannot_be_decoded_are_named(root, tmp_path):
 
     with pytest.raises(BadData, match=r"row train-anna-0 .* holds no picture"):
         _ = facetable.load(rewritten(root, tmp_path / "broken", change), "train")[0]
+
+
+def huge() -> bytes:
+    """A header that claims too much, and nothing behind it."""
+    header = struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0)
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + struct.pack(">I", 13)
+        + b"IHDR"
+        + header
+        + struct.pack(">I", zlib.crc32(b"IHDR" + header))
+    )
+
+
+BAD_ROWS = {
+    "box62": ([1.0, 2.0], "its box62 are not 3 finite numbers"),
+    "params62": ([np.inf] * 62, "its params62 are not 62 finite numbers"),
+    "landmarks": (None, "its landmarks are not 328 finite numbers"),
+    "embedding": ([], "its embedding are not 128 finite numbers"),
+    "landmarks68": ([1.0] * 7, "its landmarks68 are not 136 numbers"),
+    "size": (0, "its size is 0 px"),
+    "image": (None, "holds no picture that can be decoded"),
+}
+
+
+@pytest.mark.parametrize(("name", "bad"), [*((name, None) for name in BAD_ROWS), ("image", b""), ("image", huge())])
+def test_a_bad_row_costs_itself_only(root, tmp_path, name, bad):
+    value, message = BAD_ROWS[name]
+    if bad is not None:
+        value, message = bad, "holds (no picture|a picture of 60000×60000 pixels)"
+
+    def change(rows):
+        rows[1][name] = value
+
+    faces = facetable.load(rewritten(root, tmp_path / "bad", change), "train")
+    assert len(faces) == 8
+    with pytest.raises(BadData, match=f"row train-anna-1 of the face table:? {message}"):
+        faces[1]
+    assert all(np.isfinite(faces[k]["params"]).all() for k in (0, *range(2, 8)))
+    assert np.isfinite(faces.rotation).all()
+
+
+def test_columns_of_another_kind_are_named(root, tmp_path):
+    table = parquet.read_table(root / "sample.parquet")
+    words = arrow.array(["word"] * table.num_rows)
+    table = table.set_column(table.column_names.index("params62"), "params62", words)
+    parquet.write_table(table, tmp_path / "a.parquet")
+    with pytest.raises(BadData, match="columns of another kind: params62 is string; expected the face table"):
+        facetable.load(tmp_path, "train")
 
 
 def test_an_unknown_split_is_refused(root):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.optimize import lsq_linear
+from scipy.optimize import least_squares, lsq_linear
 
 from sameface.core.camera import Camera, Perspective, WeakPerspective
 from sameface.core.geometry import align, apply_affine, rotation_from_axis_angle, rotation_from_euler
@@ -406,6 +406,68 @@ def test_a_face_at_the_edge_starts_with_the_turn_against_the_line_of_sight():
     assert (apart < wrong).all()
 
 
+# ── how firmly expressions are held ────────────────────────────────────────────────────────────────────────
+
+
+def firm(measured: Measured, value: float | np.ndarray) -> Measured:
+    return replace(measured, firmness=np.broadcast_to(value, measured.expression.shape).astype(float))
+
+
+def test_a_firmness_of_one_is_the_priors_own_and_k_is_k_times_the_prior(points):
+    measured, *_ = drawn(points, weak, 0, noise=1.0)
+    plain = fit(points, measured)
+    np.testing.assert_allclose(fit(points, firm(measured, 1.0)).expression, plain.expression, atol=1e-12)
+    stronger = fit(points, measured, Priors(expression=7 * Priors().expression))
+    np.testing.assert_allclose(fit(points, firm(measured, 7.0)).expression, stronger.expression, atol=1e-9)
+    assert np.abs(stronger.expression - plain.expression).max() > 0.01
+
+
+def test_what_is_held_very_firmly_stays_and_the_rest_goes_where_the_points_are(points):
+    measured, _, expression, _ = drawn(points, weak, 1)
+    hold = np.zeros_like(measured.expression)
+    hold[:, 0] = 1e12  # FREE hardly holds anything
+    found = fit(points, firm(measured, hold), FREE)
+    np.testing.assert_allclose(found.expression[:, 0], measured.expression[:, 0], atol=1e-3)
+    apart = np.abs(found.expression - expression).mean()
+    assert apart < np.abs(measured.expression - expression).mean()
+
+
+def test_the_objective_counts_the_firmness_as_its_formula_says(points):
+    """Started at 1, where 1.5 was expected: 0.25 λ h for each."""
+    measured, *_ = drawn(points, weak, 3)
+    measured = replace(measured, expression=np.full_like(measured.expression, 1.5))
+    hold = np.random.default_rng(0).uniform(0, 3, measured.expression.shape)
+    one, other = (fit(points, firm(measured, h), Priors(rounds=0)).objective[0] for h in (0.0, hold))
+    assert other - one == pytest.approx(Priors().expression * 0.25 * hold.sum(), rel=1e-9)
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_expressions_held_unequally_against_a_slow_reference(points, seed):
+    """scipy's own box-constrained least squares over camera and expression of one photo whose identity is known."""
+    measured, identity, _, camera = drawn(points, weak, seed, count=1, noise=2.0)
+    hold = np.random.default_rng(seed).uniform(0, 30, measured.expression.shape)
+    measured = firm(replace(measured, camera=camera), hold)
+    priors = Priors(huber=1e3, rounds=60)
+    found = fit(points, measured, priors, identity=identity[0])
+
+    def residual(x: np.ndarray) -> np.ndarray:
+        missed = measured.landmarks - moved(camera, x[None, :6]).project(points(identity, x[None, 6:]))
+        pull = np.sqrt(priors.expression * hold[0]) * (x[6:] - measured.expression[0])
+        return np.concatenate([(missed / measured.sigma[..., None]).ravel(), pull])
+
+    box = np.repeat([[-np.inf], [np.inf]], 6, axis=1), np.tile([[0.0], [1.0]], measured.expression.shape[1])
+    start = np.append(np.zeros(6), np.full(measured.expression.shape[1], 0.5))
+    slow = least_squares(residual, start, bounds=np.concatenate(box, axis=1), x_scale="jac", xtol=1e-12, ftol=1e-12)
+    assert found.objective[-1] == pytest.approx(2 * slow.cost + penalty(priors, identity, measured), rel=1e-5)
+    np.testing.assert_allclose(found.expression[0], slow.x[6:], atol=0.01)
+
+
+def penalty(priors: Priors, identity: np.ndarray, measured: Measured) -> float:
+    """What the objective counts for an identity that is known: it is where it is expected, but for the factor k."""
+    expected = priors.network * identity[0]
+    return priors.identity * float(((identity[0] - expected) ** 2).sum())
+
+
 # ── the box ────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -444,6 +506,8 @@ def test_measurements_that_cannot_be_fitted_are_named(points):
             fit(points, replace(measured, **{name: broken}))
     with pytest.raises(ValueError, match="positive expected error"):
         fit(points, replace(measured, sigma=0 * measured.sigma))
+    with pytest.raises(ValueError, match="firmness of an expected expression is a number of at least 0"):
+        fit(points, firm(measured, -1.0))
     with pytest.raises(ValueError, match="only cameras in perspective"):
         fit(points, replace(measured, distance=np.full(5, 500.0)))
     near, *_ = drawn(points, unknown, 0)

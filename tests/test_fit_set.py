@@ -1,6 +1,7 @@
 """A whole data set fitted: every photo is a row, no person is split, and whatever stops it, the file is the same."""
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from faces import GRACE, astronaut, from_far, person, seen_by
+from sameface import cli
+from sameface.core import plugins
 from sameface.core.errors import AssetMissing, BadData, BadOutput, NoFaceFound, SameFaceError
 from sameface.training import fit_set as module
 from sameface.training import fit_shard
@@ -115,6 +118,29 @@ def test_every_photo_is_a_row_and_the_labels_can_be_read(table, tmp_path):
     assert data.person.tolist() == [0, 0, 0, 1, 1, 1, 1]
 
 
+def test_labels_of_a_file_of_your_own_can_be_fitted_again_if_you_name_it(tmp_path, monkeypatch, capsys):
+    """In other processes too, which are told what is trusted."""
+    (tmp_path / "mine.py").write_text("from sameface.training.datasets.casia import gives, load, sample\n")
+    labelled.sample(tmp_path / "labels")
+    about = json.loads((tmp_path / "labels" / "labels.json").read_text())
+    about |= {"data": "mine.py:pictures", "data_sha256": plugins.fingerprint(str(tmp_path / "mine.py"))["sha256"]}
+    (tmp_path / "labels" / "labels.json").write_text(json.dumps(about))
+    monkeypatch.setattr(plugins, "_trusted", {})
+    arguments = [f"labelled:{tmp_path / 'labels'}", "--out", str(tmp_path / "out"), "--workers", "1", "--quiet"]
+
+    def verb(name: str, *given: str) -> int:
+        with pytest.raises(SystemExit) as left:
+            cli.main([name, *given])
+        return int(left.value.code or 0)
+
+    for name, rest in (("fit-set", arguments), ("data", arguments[:1])):
+        assert verb(name, *rest) == 1
+        assert "is a Python file, mine.py, and no file of a folder is run" in capsys.readouterr().err
+    assert verb("fit-set", *arguments, "--plugin", str(tmp_path / "mine.py")) == 0
+    assert "0 of 10 photos labelled" in capsys.readouterr().out  # casia's cartoons show nobody
+    assert verb("data", *arguments[:1], "--plugin", str(tmp_path / "mine.py")) == 0
+
+
 def test_a_finished_folder_is_not_computed_again(table, tmp_path):
     first = fit_set(table, tmp_path / "out" / labelled.LABELS, PIECES, workers=0)
     asked.clear()
@@ -122,6 +148,13 @@ def test_a_finished_folder_is_not_computed_again(table, tmp_path):
     assert fit_set(table, tmp_path / "out", PIECES, workers=0) == first
     assert not asked
     assert len(list((tmp_path / "out").iterdir())) == 2
+    labels = tmp_path / "out" / labelled.LABELS
+    whole = labels.read_bytes()
+    labels.write_bytes(whole[:100] + bytes(20) + whole[120:])
+    again = fit_set(table, tmp_path / "out", PIECES, workers=0)
+    assert len(asked) == 16
+    assert labels.read_bytes() == whole
+    assert again["labels_sha256"] == first["labels_sha256"]
 
 
 def test_only_the_first_persons_are_fitted_when_asked(table, tmp_path):
@@ -160,7 +193,7 @@ def test_stopped_by_ctrl_c_it_goes_on_where_it_was(table, tmp_path):
         fit_set(table, tmp_path / "out", PIECES, workers=0, tick=stop)
     assert not (tmp_path / "out" / labelled.LABELS).exists()
     pieces = tmp_path / "out" / "labels.parquet.shards"
-    (pieces / "000000.parquet").write_bytes(b"PAR1")  # cut short by a power cut
+    (pieces / "000000.parquet").write_bytes((pieces / "000001.parquet").read_bytes())  # whole, but of other photos
     (pieces / ".000002.parquet.77.part").write_bytes(b"PAR1")  # left by a kill
     before, done = len(asked), []
     about = fit_set(table, tmp_path / "out", PIECES, workers=0, tick=lambda *counts: done.append(counts))
@@ -276,11 +309,12 @@ def test_labels_made_with_other_settings_are_not_gone_on_with(table, tmp_path):
 
 
 def test_a_full_disk_is_named(table, tmp_path, monkeypatch):
-    def full(*_):
-        raise OSError(28, "No space left on device")
+    def full(aside, path, replace=os.replace):
+        if Path(path).name == labelled.LABELS:
+            raise OSError(28, "No space left on device")
+        replace(aside, path)
 
-    monkeypatch.setattr(module, "write_file", lambda path, content: Path(path).write_bytes(content))
-    monkeypatch.setattr(module.os, "replace", full)
+    monkeypatch.setattr(os, "replace", full)
     with pytest.raises(BadOutput, match=r"labels.parquet cannot be written .*No space left"):
         fit_set(table, tmp_path / "out", PIECES, workers=0)
-    assert not list((tmp_path / "out").glob("*.part"))
+    assert sorted(one.name for one in (tmp_path / "out").iterdir()) == ["labels.parquet.shards"]

@@ -9,7 +9,7 @@ from faces import from_far, person, seen_by, two_people
 from sameface.core.errors import BadData, NoFaceFound
 from sameface.morphable import default
 from sameface.photo.observe import observe, points_of
-from sameface.photo.predictor import load
+from sameface.photo.predictor import Second, load
 from sameface.reconstruction import reconstruct
 from sameface.training import fit_shard as module
 from sameface.training.datasets.labelled import camera_of, schema
@@ -195,7 +195,8 @@ def test_of_two_that_do_not_fit_together_neither_is_kept(fitted):
 def crowd():
     """(points of the larger face, on the right; of the smaller one)."""
     item = [{"image": two_people()}]
-    return [one.landmarks for one in observe(module.Photo(item[0]["image"], "crowd"), load())]
+    photo = module.Photo(item[0]["image"], "crowd")
+    return [one.landmarks for one in observe(photo, load(), second=Second(None, load("eyes")))]
 
 
 def test_the_face_where_the_labels_are_is_meant(crowd):
@@ -225,3 +226,13 @@ def test_without_labels_the_large_face_in_the_middle_is_meant(crowd):
 def test_unknown_persons_get_numbers_of_their_own():
     assert owners(np.array([-1, -1])).tolist() == [0, 1]
     assert owners(np.zeros(0, int)).tolist() == []
+
+
+def test_copies_of_a_photo_are_one_witness(fitted):
+    """Of equal pictures the best is kept; another person's photo, and another pose, is no copy."""
+    records, told = fitted((0, view(ANNA)), (0, view(ANNA, quality=0.9)), (0, view(ANNA, 0.4)), (1, view(ANNA)))
+    assert [record["kept"] for record in records] == [False, True, True, True]
+    assert (records[0]["reason"], records[0]["message"]) == (
+        "Copy", f"it is the same picture as {records[1]['name']}, which counts once",
+    )  # fmt: skip
+    assert told["photos"] == [4, 3]

@@ -93,8 +93,23 @@ def test_frames_are_picked_evenly_and_units_converted(root):
     case = florence.cases(root, Options())[0]
     assert len(case.photos) == 2
     np.testing.assert_allclose(
-        florence.truth(case, Options(unit=100.0)).neutral, 100 * florence.truth(case, Options()).neutral
+        florence.truth(case, Options(unit=1.5)).neutral, 1.5 * florence.truth(case, Options()).neutral
     )
+
+
+def test_scans_of_another_unit_and_swapped_points_are_no_truth(root):
+    case = florence.cases(root, Options(setting=ONE))[0]
+    with pytest.raises(BadData, match=r"eyes of the scan are 6\.[34] mm apart; it looks like centimetres; give --unit"):
+        florence.truth(case, Options(unit=0.1))
+    with pytest.raises(BadData, match=r"eyes of the scan are 6\.[34][0-9]?e\+03 mm apart; give --unit, mm per unit"):
+        florence.truth(case, Options(unit=100.0))
+    path = case.truth["scans"][0][1]
+    told = json.loads(path.read_text())
+    points = np.array(told["landmarks"]["points"])
+    points[[36, 39, 42, 45, 48, 54]] = points[[45, 42, 39, 36, 54, 48]]
+    path.write_text(json.dumps({"landmarks": {"points": points.tolist()}}))
+    with pytest.raises(BadData, match=rf"{path.name} has right and left landmarks swapped"):
+        florence.truth(case, Options())
 
 
 def test_what_is_missing_is_named(root, tmp_path):

@@ -40,6 +40,7 @@ def test_a_smaller_sheet_by_hand(tmp_path):
     inner = np.abs(vertices).max(1) <= 20
     numbers = np.flatnonzero(inner)[np.arange(51) % 25]
     numbers[[13, 19, 28]] = [40, 38, 42]  # nose tip in the middle, eyes at x = ±20
+    numbers[[22, 25, 16, 31, 37]] = [39, 41, 31, 21, 23]  # and the other corners and the nose where a face has them
     folder = tmp_path / "ground_truth"
     folder.mkdir()
     write_obj(folder / "mesh7.obj", vertices, faces)

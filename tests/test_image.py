@@ -1,22 +1,27 @@
 """Photos in: every format, every lie a file can tell, and crops that do not alias."""
 
+import base64
 import io
 import os
 import struct
 import warnings
 import zlib
 from pathlib import Path
+from urllib.parse import quote_from_bytes
 
 import cv2
 import numpy as np
 import pillow_heif
 import pytest
+import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageCms, PngImagePlugin
 
-from sameface.core.errors import BadPhoto
-from sameface.photo.image import crop, gather, read
+from sameface.core.errors import BadPhoto, compared
+from sameface.photo import decode
+from sameface.photo.face import Photo
+from sameface.photo.image import crop, gather, left_out, one_by_one, read
 
 ORIENTATION, FOCAL_MM, FOCAL_35 = 0x0112, 0x920A, 0xA405
 
@@ -191,6 +196,85 @@ def test_arrays_of_every_kind_give_the_same_photo(scene, dtype):
     np.testing.assert_array_equal(read(array[..., 0]).pixels, np.repeat(scene[..., :1], 3, 2))
 
 
+def test_one_channel_is_grey(scene):
+    np.testing.assert_array_equal(read(scene[..., :1]).pixels, np.repeat(scene[..., :1], 3, 2))
+
+
+def test_arrays_of_torch_are_photos(scene):
+    np.testing.assert_array_equal(read(torch.from_numpy(scene)).pixels, scene)
+    np.testing.assert_array_equal(read(torch.from_numpy(scene).float() / 255).pixels, scene)
+    with pytest.raises(BadPhoto, match="move its first axis last"):
+        read(torch.from_numpy(scene).permute(2, 0, 1))
+    with pytest.raises(BadPhoto, match=r"the array cannot be made a numpy array: .*detach"):
+        read(torch.zeros(20, 20, 3, requires_grad=True))
+
+
+def test_bytes_in_every_form_are_a_photo(scene, tmp_path):
+    data = encoded(scene, "PNG")
+    (tmp_path / "anna.png").write_bytes(data)
+    as_text = base64.b64encode(data).decode()
+    for source in (
+        data, bytearray(data), memoryview(data), io.BytesIO(data), f"data:image/png;base64,{as_text}",
+        f"data:;base64,{as_text.rstrip('=')}", f"DATA:image/png,{quote_from_bytes(data)}",
+    ):  # fmt: skip
+        photo = read(source)
+        np.testing.assert_array_equal(photo.pixels, scene)
+        assert photo.name == "the picture in memory"
+    with (tmp_path / "anna.png").open("rb") as file:
+        photo = read(file)
+    assert photo.name == str(tmp_path / "anna.png")
+    np.testing.assert_array_equal(photo.pixels, scene)
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        (lambda t: io.BytesIO(), r"gives no bytes: .* seek\(0\)"),
+        (lambda t: io.StringIO("text"), r"read\(\) gives str; open it with 'rb'"),
+        (lambda t: (t / "text.jpg").open(encoding="utf-8"), r"text.jpg .*rb"),
+        (lambda t: (t / "text.jpg").open("ab"), r"text.jpg cannot be read .*rb"),
+        (lambda t: "data:image/png;base64", "without a comma"),
+        (lambda t: "data:image/png;base64,A", "base64 is broken"),
+        (lambda t: "data:text/plain,hello%20world", "holds text"),
+        (lambda t: "QUJD" * 3000, r"^QUJD.{36}… \(12000 characters\) is too long for a path; .*b64decode"),
+    ],
+)
+def test_what_gives_no_photo_says_what_to_do(source, message, tmp_path):
+    (tmp_path / "text.jpg").write_text("grüße")
+    given = source(tmp_path)
+    with pytest.raises(BadPhoto, match=message) as said:
+        read(given)
+    assert len(str(said.value)) < 300
+    if not isinstance(given, str):
+        given.close()
+
+
+def test_a_file_that_is_open_and_too_large_is_not_read_whole(monkeypatch):
+    monkeypatch.setattr("sameface.photo.image.LARGEST_FILE", 100)
+    stream = io.BytesIO(bytes(1000))
+    with pytest.raises(BadPhoto, match="has more than"):
+        read(stream)
+    assert stream.tell() == 101
+
+
+class Column(list):
+    """A column of a table, as pandas has it."""
+
+    dtype = np.dtype(object)
+
+    def __array__(self, *_, **__):
+        return np.array(list(self), object)
+
+
+def test_collections_of_any_depth_are_taken_one_by_one(scene):
+    pixels, stream, mapping = scene, io.BytesIO(), {"a": 1}
+    given = (["a", ("b", {"c"}), np.array(["d", "e"])], Column(["f"]), (n for n in "gh"), {"x": "i"}.values())
+    assert list(one_by_one(given)) == list("abcdefghi")
+    alone = ["path", Path("p"), b"x", bytearray(b"x"), memoryview(b"x"), pixels, torch.zeros(4, 4), stream, mapping, 7]
+    for one, same in zip(one_by_one(alone), alone, strict=True):
+        assert one is same
+
+
 def test_a_pillow_image_is_a_photo_too(scene):
     np.testing.assert_array_equal(read(Image.fromarray(scene)).pixels, scene)
     turned = Image.open(io.BytesIO(encoded(np.rot90(scene), "PNG", exif=exif_with({ORIENTATION: 6}))))
@@ -220,6 +304,32 @@ def test_a_decompression_bomb_is_refused_from_its_header():
         read(bomb(60000, 60000))
     with pytest.raises(BadPhoto, match=r"damaged or unusual PNG|truncated PNG"):  # large, but allowed: it is decoded
         read(bomb(16000, 50))
+
+
+def test_numbers_of_a_message_show_which_is_larger():
+    assert compared(200.4, 200.0, 0) == ("200.4", "200.0")
+    assert compared(0.6, 0.6) == ("0.60", "0.60")
+    with pytest.raises(BadPhoto, match=r"20001×10000 = 200\.01 million pixels; at most 200\.00 million"):
+        read(np.broadcast_to(np.uint8(0), (10_000, 20_001)))
+
+
+def test_what_a_decoder_says_is_one_line(scene):
+    data = heic(scene)
+    with pytest.raises(BadPhoto) as said:
+        read(data[: len(data) // 2])
+    assert "\n" not in str(said.value)
+    with pytest.raises(BadPhoto) as said:
+        read(b"\0\0\0\x18ftypheic" + bytes(30))
+    assert "\n" not in str(said.value)
+
+
+def test_a_jpeg_of_endless_passes_is_refused(scene, monkeypatch):
+    data = encoded(scene, "JPEG", progressive=True)
+    assert read(data).size == scene.shape[1::-1]
+    monkeypatch.setattr("sameface.photo.decode.MOST_SCANS", 5)
+    with pytest.raises(BadPhoto, match=r"has \d+ scans, each a pass over all its pixels"):
+        read(data)
+    assert read(encoded(scene, "JPEG")).size == scene.shape[1::-1]
 
 
 def test_an_array_too_large_is_refused():
@@ -295,7 +405,7 @@ def test_paths_that_lead_nowhere(tmp_path, monkeypatch):
         read(tmp_path / "none.jpg")
     with pytest.raises(BadPhoto, match="nor a folder"):
         read(tmp_path / "neither" / "none.jpg")
-    with pytest.raises(BadPhoto, match="download the photo first"):
+    with pytest.raises(BadPhoto, match="it is an address; download it first"):
         read("https://example.org/me.jpg")
     with pytest.raises(BadPhoto, match="is a folder"):
         read(tmp_path)
@@ -306,7 +416,7 @@ def test_paths_that_lead_nowhere(tmp_path, monkeypatch):
     with pytest.raises(BadPhoto, match="camera raw"):
         read(tmp_path / "IMG_1.NEF")
     (tmp_path / "locked.jpg").write_bytes(b"x")
-    monkeypatch.setattr(Path, "read_bytes", lambda self: (_ for _ in ()).throw(PermissionError(13, "no")))
+    monkeypatch.setattr(os, "open", lambda *_: (_ for _ in ()).throw(PermissionError(13, "no")))
     with pytest.raises(BadPhoto, match="may not be read by this user"):
         read(tmp_path / "locked.jpg")
 
@@ -314,7 +424,7 @@ def test_paths_that_lead_nowhere(tmp_path, monkeypatch):
 def test_a_file_too_large_is_not_opened(tmp_path, monkeypatch):
     monkeypatch.setattr("sameface.photo.image.LARGEST_FILE", 100)
     (tmp_path / "large.jpg").write_bytes(bytes(200))
-    with pytest.raises(BadPhoto, match=r"large\.jpg has 0\.00 GB; a photo has at most"):
+    with pytest.raises(BadPhoto, match=r"large\.jpg has 0\.0002 MB; such a file is read up to 0\.0001 MB"):
         read(tmp_path / "large.jpg")
 
 
@@ -326,7 +436,8 @@ def test_a_file_too_large_is_not_opened(tmp_path, monkeypatch):
         (np.full((20, 20, 3), 200.0), "from 200 to 200; expected .0, 1.; divide it by 255"),
         (np.full((20, 20, 3), -1.0), "from -1 to -1; expected .0, 1.; rescale it"),
         (np.zeros((3, 20, 20), np.uint8), r"shape \(3, 20, 20\).*move its first axis last"),
-        (np.zeros((1, 20, 20, 3), np.uint8), "a photo is"),
+        (np.zeros((1, 20, 20, 3), np.uint8), "a photo is .*several photos are given one by one"),
+        (np.zeros((1, 20, 20), np.uint8), "move its first axis last"),
         (np.zeros((20, 20, 2), np.uint8), "a photo is"),
         (np.zeros((0, 20, 3), np.uint8), "no pixels"),
         (np.zeros((20, 20, 3), np.int64), "an array of int64"),
@@ -371,18 +482,79 @@ def test_gather_keeps_the_order_given_and_each_file_once(tmp_path):
     assert gather(str(tmp_path / "c.bin")) == [tmp_path / "c.bin"]
 
 
+def test_a_link_to_itself_is_a_photo_that_cannot_be_read(tmp_path):
+    (tmp_path / "loop.jpg").symlink_to("loop.jpg")
+    (tmp_path / "good.png").touch()
+    assert [path.name for path in gather(tmp_path)] == ["good.png", "loop.jpg"]
+    with pytest.raises(BadPhoto, match=r"loop\.jpg cannot be read \(Too many levels of symbolic links\)"):
+        read(tmp_path / "loop.jpg")
+
+
+def test_a_folder_gives_every_photo_whatever_it_is_called_and_tells_of_the_rest(tmp_path, scene):
+    """Of 1.png, download.jfif, IMG.MPO and a clip, three once vanished without a word."""
+    jpeg, png = encoded(scene, "JPEG"), encoded(scene, "PNG")
+    for name, data in (("1.png", png), ("download.jfif", jpeg), ("IMG_3.MPO", jpeg), ("4.jpg_large", jpeg),
+                       ("5.ppm", encoded(scene, "PPM")), ("6", jpeg), ("7.tmp", png)):  # fmt: skip
+        (tmp_path / name).write_bytes(data)
+    assert left_out(tmp_path) == ""
+    photos = gather(tmp_path)
+    assert [photo.name for photo in photos] == ["1.png", "4.jpg_large", "5.ppm", "6", "7.tmp", "download.jfif",
+                                                "IMG_3.MPO"]  # fmt: skip
+    assert {read(photo).pixels.shape for photo in photos} == {scene.shape}
+    (tmp_path / "clip.dat").write_bytes(b"\0\0\0\x18ftypisom" + bytes(400))
+    assert left_out(tmp_path) == f"in {tmp_path}, 1 video (clip.dat; give it alone)"
+    (tmp_path / "BM notes").write_text("BM is how bitmaps begin")
+    (tmp_path / "notes.txt").write_text("no photo")
+    os.mkfifo(tmp_path / "pipe")  # nobody writes: opening it would wait for ever
+    assert gather(tmp_path) == photos
+    assert left_out(tmp_path) == f"in {tmp_path}, 1 video (clip.dat; give it alone) and 3 other files (BM notes, …)"
+    assert left_out(tmp_path / "1.png") == left_out(tmp_path / "gone") == ""
+
+
+def test_pixmaps_come_back_exactly(scene):
+    np.testing.assert_array_equal(read(encoded(scene, "PPM")).pixels, scene)
+    grey = read(encoded(scene[..., 0], "PPM")).pixels
+    np.testing.assert_array_equal(grey, np.repeat(scene[..., :1], 3, axis=2))
+
+
+def test_a_pillow_without_avif_is_said(scene, monkeypatch):
+    data = encoded(scene, "AVIF")
+    monkeypatch.setattr(decode.features, "check", lambda what: False)
+    with pytest.raises(BadPhoto, match="is an AVIF picture, and the installed Pillow was built without AVIF"):
+        read(data)
+    monkeypatch.setitem(decode._DECODERS, "AVIF", ("PIL.NoSuchPlugin", "X"))
+    with pytest.raises(BadPhoto, match="of the kind AVIF, which the installed Pillow does not read"):
+        read(data)
+    with pytest.raises(BadPhoto, match=r"JPEG XL picture \(Pillow reads none; save it as JPEG or PNG\)"):
+        read(b"\xff\x0a" + bytes(100))
+
+
 def test_gather_errors_say_what_is_missing(tmp_path, monkeypatch):
     with pytest.raises(BadPhoto, match="holds no photos, only no files"):
         gather(tmp_path)
-    (tmp_path / "notes.txt").touch()
-    with pytest.raises(BadPhoto, match=r"only 1 other files; photos end in .avif, .bmp"):
-        gather([tmp_path])
+    (tmp_path / "people" / "anna").mkdir(parents=True)
+    with pytest.raises(
+        BadPhoto, match=r"only 1 folder \(anna …\); give such a folder, or all .* `sameface bulk .*people`"
+    ):
+        gather(tmp_path / "people")
+    (tmp_path / "people" / "bert").mkdir()
+    (tmp_path / "people" / "notes.txt").touch()
+    with pytest.raises(BadPhoto, match=r"only 1 other files and 2 folders \(anna …\)"):
+        gather(tmp_path / "people")
+    for address in ("https://example.org/me.jpg", "data:image/png;base64,AAAA"):
+        with pytest.raises(BadPhoto, match=f"there is no file or folder {address}: it is "):
+            gather(address)
+    (tmp_path / "people" / "anna" / "notes.txt").touch()
+    with pytest.raises(BadPhoto, match=r"only 1 other files; photos end in .apng, .avif, .bmp"):
+        gather([tmp_path / "people" / "anna"])
     with pytest.raises(BadPhoto, match=r"there is no file or folder .*gone"):
         gather(tmp_path / "gone")
     with pytest.raises(BadPhoto, match="no photos were given"):
         gather([])
-    with pytest.raises(BadPhoto, match="cannot be reached"):
+    with pytest.raises(BadPhoto, match="is too long for a path"):
         gather("x" * 5000)
+    with pytest.raises(BadPhoto, match="cannot be reached"):
+        gather("x" * 3000)
 
     def refused(path):
         raise PermissionError(13, "Permission denied", str(path))
@@ -438,3 +610,9 @@ def test_crop_refuses_an_affine_that_flattens(scene):
         crop(scene, np.zeros((2, 3)), (10, 10))
     with pytest.raises(ValueError, match="finite affine"):
         crop(scene, np.full((2, 3), np.nan), (10, 10))
+
+
+@pytest.mark.parametrize("focal", [float("nan"), float("inf"), 0.0, -1.0])
+def test_a_photo_has_no_focal_length_that_cannot_be(focal):
+    with pytest.raises(ValueError, match=r"the focal length of a\.jpg is .*; it is a positive number of px, or None"):
+        Photo(np.zeros((20, 20, 3), np.uint8), "a.jpg", focal=focal)

@@ -111,9 +111,14 @@ def test_everything_else_that_the_data_set_gives_comes_along(copy):
     np.testing.assert_array_equal(item["landmarks"], data.inner[1]["landmarks"])
 
 
-def test_a_file_of_your_own_can_be_the_data_set(copy):
+def test_a_file_of_your_own_can_be_the_data_set_if_you_name_it(copy, monkeypatch):
+    monkeypatch.setattr(plugins, "_trusted", {})
     (copy / "mine.py").write_text("from sameface.training.datasets.casia import gives, load, sample\n")
     claim(copy, data="mine.py:pictures")
+    for door in (labelled.gives_at, lambda root: labelled.load(root, "train")):
+        with pytest.raises(BadData, match=r"labels\.json was made with a data set that is a Python file, mine\.py"):
+            door(copy)
+    plugins.trust(copy / "mine.py")
     assert len(labelled.load(copy, "train")) == 5
 
 

@@ -82,6 +82,91 @@ def test_ply_with_an_empty_list_and_a_list_after_a_number(tmp_path):
     assert read_ply(tmp_path / "a.ply").faces.tolist() == [[0, 1, 2]]
 
 
+STRIP = "element tristrips {0}\nproperty list int int vertex_indices\nend_header\n"
+ROW = np.array([[0, 0, 0], [0, 1, 0], [1, 0, 0], [1, 1, 0], [2, 0, 0], [2, 1, 0]], "f4")
+"""two rows of points: 1 3 5 above, 0 2 4 below"""
+
+
+@pytest.mark.parametrize(
+    ("strips", "triangles"),
+    [
+        ([[0, 2, 1, 3]], [[0, 2, 1], [1, 2, 3]]),
+        ([[0, 2, 1, -1, 2, 4, 3, 5]], [[0, 2, 1], [2, 4, 3], [3, 4, 5]]),
+        ([[0, 2, 1], [2, 4, 3]], [[0, 2, 1], [2, 4, 3]]),
+        ([[0, 2, 1, 1, 2, 2, 4, 3]], [[0, 2, 1], [4, 2, 3]]),  # joined by triangles without an area
+        ([[-1, 0, 2, 1, -1, -1, 4, 5]], [[0, 2, 1]]),
+        ([[0, 1]], []),
+    ],
+)
+@pytest.mark.parametrize("order", [None, "<", ">"])
+def test_ply_with_strips_of_triangles(tmp_path, order, strips, triangles):
+    name = {None: "ascii", "<": "binary_little_endian", ">": "binary_big_endian"}[order]
+    head = HEADER.format(f"{name} 1.0").replace("vertex 4", "vertex 6") + STRIP.format(len(strips))
+    rows = [[len(strip), *strip] for strip in strips]
+    if order is None:
+        body = "\n".join(" ".join(f"{x:g}" for x in row) for row in [*ROW.tolist(), *rows]).encode()
+    else:
+        body = ROW.astype(order + "f4").tobytes() + b"".join(np.array(row, order + "i4").tobytes() for row in rows)
+    (tmp_path / "a.ply").write_bytes(head.encode() + body)
+    assert read_ply(tmp_path / "a.ply").faces.tolist() == triangles
+
+
+def test_a_long_strip_looks_to_one_side(tmp_path):
+    count = 101
+    at = np.stack([np.arange(2 * count) // 2, np.arange(2 * count) % 2, np.zeros(2 * count)], axis=1)
+    head = HEADER.format("ascii 1.0").replace("vertex 4", f"vertex {2 * count}") + STRIP.format(1)
+    body = "\n".join(" ".join(map(str, row)) for row in at) + f"\n{2 * count} " + " ".join(map(str, range(2 * count)))
+    (tmp_path / "a.ply").write_text(head + body)
+    mesh = read_ply(tmp_path / "a.ply")
+    a, b, c = (mesh.vertices[mesh.faces[:, k]] for k in range(3))
+    np.testing.assert_array_equal(np.cross(b - a, c - a)[:, 2], -1)
+    assert len(mesh.faces) == 2 * count - 2
+
+
+def test_lines_that_go_on_and_line_ends_of_every_system(tmp_path):
+    text = "v 0 0 0\nv 1 0 \\\n 0\nv 1 1 0\nf 1 \\\n 2 \\\n 3\nfo 3 2 1\n"
+    for ending in ("\n", "\r\n", "\r"):
+        (tmp_path / "a.obj").write_bytes(
+            text.replace("\n", ending).encode()
+            if ending != "\r"
+            else text.replace("\\\n", "").replace("\n", "\r").encode()
+        )
+        assert read_obj(tmp_path / "a.obj").faces.tolist() == [[0, 1, 2], [2, 1, 0]]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.obj", "v 0 0 0\n" * 11, "more than 10 vertices"),
+        ("a.obj", "v 0 0 0\n" + "f 1 1 1\n" * 11, "more than 10 vertices or polygons"),
+        ("a.obj", "v 0 0 0\n" + "f" + " 1" * 45 + "\n", "more than 10 vertices or polygons"),
+        ("a.obj", "f" + " 1" * 60, "line 1: it has more than 100 bytes"),
+        ("a.obj", "f 1 \\\n" * 60, "line 17: it has more than 100 bytes"),
+        (
+            "a.ply",
+            (HEADER + "element face 4000000000\nproperty list uchar int vertex_indices\nend_header\n").format(
+                "ascii 1.0"
+            ),
+            "promises",
+        ),
+        ("a.wrl", "point [" + " 0" * 33 + "] coordIndex [0 0 0]", "more than 10 vertices"),
+        ("a.wrl", "point [0 0 0] coordIndex [" + " -1" * 31 + "]", "more than 10 vertices"),
+    ],
+)
+def test_what_is_too_large_for_a_mesh_is_refused(tmp_path, monkeypatch, name, content, message):
+    monkeypatch.setattr(read, "MOST", 10)
+    monkeypatch.setattr(read, "LONGEST_LINE", 100)
+    (tmp_path / name).write_text(content)
+    with pytest.raises(BadData, match=message):
+        read_mesh(tmp_path / name)
+
+
+def test_numbers_of_vrml_are_read_piece_by_piece(tmp_path, monkeypatch):
+    monkeypatch.setattr(read, "AT_ONCE", 3)
+    (tmp_path / "a.wrl").write_text(WRL)
+    assert read_mesh(tmp_path / "a.wrl").vertices.tolist() == CORNERS.tolist()
+
+
 WRL = """#VRML V2.0 utf8
 Shape { geometry IndexedFaceSet { coord Coordinate { point [
 0 0 0, 1 0 0, # a comment ]
@@ -130,6 +215,11 @@ def test_picked_points_in_the_order_of_the_file(tmp_path):
         ("a.ply", (HEADER + LISTS).format("ascii 1.0") + "0 0 0\n" * 4 + "3 0 1\n3 0 1 2\n", "too few numbers"),
         ("a.ply", (HEADER + LISTS).format("binary_little_endian 1.0") + "abc", "cut short"),
         ("a.ply", (HEADER + LISTS).format("ascii 1.0") + "0 0 0\n" * 4 + "3 0 1 2\n3 0 1 9\n", "not there"),
+        ("a.ply", (HEADER + LISTS).format("ascii 1.0").replace("vertex_indices", "corners") + "0 0 0\n" * 4 + "0\n0\n",
+         "faces without vertex_indices, but with corners"),
+        ("a.ply", (HEADER + LISTS).format("ascii 1.0").replace("list uchar int", "int") + "0 0 0\n" * 4 + "0\n0\n",
+         "vertex_indices is no list"),
+        ("a.ply", (HEADER + LISTS).format("ascii 1.0") + "0 0 0\n" * 4 + "3 0 1 nan\n3 0 1 2\n", "is no number"),
         ("a.wrl", "#VRML V2.0 utf8\n", r"there is no 'point \[ … \]'"),
         ("a.wrl", WRL.replace("1 1 0", "1 1 x"), "no number"),
         ("a.wrl", WRL.replace("1 1 0", "1 1"), "11 coordinates are no whole number"),
@@ -158,9 +248,9 @@ def test_broken_picked_points_are_bad_data(tmp_path, content, message):
 
 
 def test_a_missing_and_a_huge_file_are_bad_data(tmp_path, monkeypatch):
-    with pytest.raises(BadData, match="cannot be read"):
+    with pytest.raises(BadData, match=r"there is no file .*spelling"):
         read_wrl(tmp_path / "none.wrl")
     monkeypatch.setattr(read, "LARGEST", 10)
     (tmp_path / "a.obj").write_text("v 0 0 0\nv 1 1 1\n")
-    with pytest.raises(BadData, match="has 16 bytes; such a file is read up to 10"):
+    with pytest.raises(BadData, match=r"has 0\.00002 MB; such a file is read up to 0\.00001 MB"):
         read_obj(tmp_path / "a.obj")

@@ -2,6 +2,8 @@
 
 import contextlib
 import json
+import tracemalloc
+import zipfile
 from dataclasses import replace
 
 import numpy as np
@@ -121,7 +123,7 @@ def test_saving_twice_gives_the_same_arrays(tiny_model, tmp_path):
 def test_files_that_are_no_models_are_refused(tmp_path):
     text = tmp_path / "text.npz"
     text.write_text("not a zip file")
-    with pytest.raises(BadModel, match=r"text\.npz is not a sameface model file"):
+    with pytest.raises(BadModel, match=r"text\.npz is no \.npz of plain arrays"):
         morphable.load(text)
     np.savez(tmp_path / "other.npz", mean=np.zeros(3))
     with pytest.raises(BadModel, match=r"other\.npz is not a sameface model file .*sameface model convert"):
@@ -177,8 +179,73 @@ def test_pickles_in_a_file_are_not_run(tiny_model, tmp_path):
 def test_monstrous_files_are_refused_unread(tiny_model, tmp_path, monkeypatch):
     tiny_model.save(tmp_path / "model.npz")
     monkeypatch.setattr(morphable, "LARGEST_FILE", 100)
-    with pytest.raises(BadModel, match="at most 100"):
+    with pytest.raises(BadModel, match="MB are read at most"):
         morphable.load(tmp_path / "model.npz")
+
+
+BROKEN = {
+    "mean": (np.full((56, 3), np.nan, np.float32), "mean holds numbers that are not finite"),
+    "identity_basis": (np.zeros((6, 56, 2), np.float16), r"identity_basis is no array of numbers of shape .56, 3, any"),
+    "expression_basis": (np.zeros((9, 56, 3), np.float16), r"expression_basis is no array .* \(56, 3, 4\)"),
+    "faces": (np.full((2, 3), 56, np.int32), "faces goes from 56 to 56, but counts 56 from 0"),
+    "landmark_faces": (np.full(68, -1, np.int32), "landmark_faces goes from -1"),
+    "landmark_weights": (np.zeros((67, 3), np.float32), r"landmark_weights is no array of numbers of shape \(68, 3\)"),
+    "mirror": (np.zeros(56, np.float32), "mirror is no array of whole numbers"),
+    "uv": (np.array("no array"), "uv is no array"),
+    "regions/face": (np.ones(3, bool), "region face does not say yes or no for each of 56"),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_model_whose_arrays_do_not_fit_is_not_read(tiny_model, tmp_path, name):
+    tiny_model.save(tmp_path / "model.npz")
+    with np.load(tmp_path / "model.npz") as file:
+        arrays = {key: file[key] for key in file.files}
+    assert name in arrays
+    np.savez(tmp_path / "model.npz", **arrays | {name: BROKEN[name][0]})
+    with pytest.raises(BadModel, match=f"model.npz is not a sound model: {BROKEN[name][1]}"):
+        morphable.load(tmp_path / "model.npz")
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("expression_names", ["a", 3, "c", "d"], "expression_names are not all texts"),
+        ("expression_names", "abcd", "expression_names are no list"),
+        ("expression_range", [0, "1"], "expression_range is .0, '1'., not two numbers"),
+        ("licence", None, "licence and expression_names are not all texts"),
+    ],
+)
+def test_a_model_whose_header_does_not_fit_is_not_read(tiny_model, tmp_path, field, value, message):
+    tiny_model.save(tmp_path / "model.npz")
+    with np.load(tmp_path / "model.npz") as file:
+        arrays = {key: file[key] for key in file.files}
+    header = json.loads(arrays["header"].tobytes()) | {field: value}
+    np.savez(tmp_path / "model.npz", **arrays | {"header": np.frombuffer(json.dumps(header).encode(), np.uint8)})
+    with pytest.raises(BadModel, match=message):
+        morphable.load(tmp_path / "model.npz")
+
+
+def test_a_model_that_could_not_be_read_again_is_not_written(tiny_model, tmp_path):
+    with pytest.raises(BadModel, match=r"model.npz is not written: faces goes from 56 to 56"):
+        replace(tiny_model, faces=np.full((84, 3), 56, np.int32)).save(tmp_path / "model.npz")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_modes_that_float16_cannot_hold_are_not_written(tiny_model, tmp_path):
+    with pytest.raises(BadModel, match=r"identity_basis holds numbers up to 1e\+06; at most 65504 can be stored"):
+        replace(tiny_model, identity_basis=np.full((56, 3, 6), 1e6, np.float32)).save(tmp_path / "model.npz")
+
+
+def test_a_file_that_claims_more_than_it_can_hold_takes_no_memory(tmp_path):
+    with zipfile.ZipFile(tmp_path / "model.npz", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("mean.npy", bytes(300_000_000))
+    assert (tmp_path / "model.npz").stat().st_size < 400_000
+    tracemalloc.start()
+    with pytest.raises(BadModel, match=r"it unpacks to 300 MB, but \d+ MB are read at most"):
+        morphable.load(tmp_path / "model.npz")
+    assert tracemalloc.get_traced_memory()[1] < 2_000_000
+    tracemalloc.stop()
 
 
 def test_the_model_that_ships_is_read_once():

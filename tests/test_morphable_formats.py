@@ -1,5 +1,6 @@
 """Each reader on a file that was written in exactly the published layout, value by value; and its error messages."""
 
+import os
 import pickle
 import sys
 from pathlib import Path
@@ -116,6 +117,61 @@ def write_unknown(folder: Path) -> dict[str, Path]:
 def test_what_is_no_model_is_described(tmp_path, name, seen):
     with pytest.raises(BadModel, match=f"{seen}.*expected one of: a sameface model"):
         formats.open_model(write_unknown(tmp_path)[name])
+
+
+def hostile_hdf5(folder: Path) -> dict[str, Path]:
+    import h5py
+
+    (folder / "secret").write_bytes(bytes(16))
+    paths = {name: folder / f"{name}.h5" for name in ("link", "external", "virtual", "huge", "round")}
+    with h5py.File(paths["link"], "w") as file:
+        file["shapeMU"] = h5py.ExternalLink("other.h5", "/x")
+    with h5py.File(paths["external"], "w") as file:
+        file.create_dataset("shapeMU", (16,), "u1", external=[(str(folder / "secret"), 0, 16)])
+    with h5py.File(paths["virtual"], "w") as file:
+        layout = h5py.VirtualLayout((16,), "u1")
+        layout[:] = h5py.VirtualSource("other.h5", "x", (16,))
+        file.create_virtual_dataset("shapeMU", layout)
+    with h5py.File(paths["huge"], "w") as file:
+        file.create_dataset("shapeMU", (1 << 45,), "f8", chunks=(1024,))
+    with h5py.File(paths["round"], "w") as file:
+        file["a/b"] = np.ones(3)
+        file["a/c"] = file["a"]
+    return paths
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("link", "shapeMU is a link"),
+        ("external", "shapeMU lies in another file"),
+        ("virtual", "shapeMU lies in another file"),
+        ("huge", "more than 2000 MB of arrays"),
+        ("round", "groups within groups without end"),
+    ],
+)
+def test_a_model_reads_no_other_file_and_no_more_than_fits(tmp_path, name, message):
+    with pytest.raises(BadModel, match=message):
+        formats.open_model(hostile_hdf5(tmp_path)[name])
+
+
+def test_a_matlab_file_that_claims_too_much_takes_no_memory(tmp_path):
+    from scipy.io import savemat
+
+    savemat(tmp_path / "a.mat", {"shapeMU": np.zeros(9), "shapePC": np.zeros(9)})
+    data = bytearray((tmp_path / "a.mat").read_bytes())
+    at = data.find(np.array([5, 8, 1, 9], np.int32).tobytes())  # miINT32, 8 bytes, 1 × 9
+    data[at + 8 : at + 16] = np.array([1 << 15, 1 << 15], np.int32).tobytes()
+    (tmp_path / "a.mat").write_bytes(data)
+    with pytest.raises(BadModel, match="its arrays claim 859"):
+        formats.open_model(tmp_path / "a.mat")
+
+
+def test_pipes_are_not_waited_for(tmp_path):
+    for name in ("a.npz", "a.mat", "a.pkl"):
+        os.mkfifo(tmp_path / name)
+        with pytest.raises(BadModel, match=r"is not an ordinary file \(a pipe or a device\)"):
+            formats.open_model(tmp_path / name)
 
 
 def test_a_path_without_a_file_is_named(tmp_path):
@@ -652,7 +708,7 @@ def test_flame_takes_a_file_of_all_68(tmp_path):
 def test_flame_names_a_broken_landmark_file(tmp_path):
     path = write_flame(tmp_path).path
     (tmp_path / "all.npz").write_bytes(b"PK\x03\x04")
-    with pytest.raises(BadModel, match=r"all\.npz is not an \.npz of arrays"):
+    with pytest.raises(BadModel, match=r"all\.npz is no \.npz of plain arrays"):
         flame.load(path, landmarks=tmp_path / "all.npz")
 
 
@@ -798,7 +854,7 @@ def test_gnm_names_what_is_wrong(tmp_path, name, change, message):
 
 def test_gnm_refuses_what_is_not_an_npz(tmp_path):
     (tmp_path / "gnm_head.npz").write_bytes(b"PK\x03\x04")
-    with pytest.raises(BadModel, match=r"is not an \.npz of arrays"):
+    with pytest.raises(BadModel, match=r"is no \.npz of plain arrays"):
         gnm.load(tmp_path / "gnm_head.npz")
 
 

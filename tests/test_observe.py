@@ -11,14 +11,14 @@ from PIL import Image
 
 from faces import GRACE, astronaut, encoded, scenery, two_people
 from sameface.core.errors import NoFaceFound
-from sameface.core.geometry import apply_affine, euler_from_rotation, similarity_2d
+from sameface.core.geometry import apply_affine, euler_from_rotation, inverse_affine, similarity_2d
 from sameface.photo import observe as module
 from sameface.photo.detect import Faces, detect
 from sameface.photo.face import Photo
 from sameface.photo.image import crop as crop_of
 from sameface.photo.image import read
 from sameface.photo.observe import observe
-from sameface.photo.predictor import SPHEREFACE_FIVE, five_of_68, load
+from sameface.photo.predictor import SPHEREFACE_FIVE, five_of_68, load, second
 from sameface.reconstruction.reconstruct import join
 
 
@@ -62,9 +62,7 @@ def load_points():
 def test_another_network_may_say_the_identity(anna):
     """It sees the face as SphereFace aligns it; here that is cut out by hand, from the points of a whole fit."""
     network = load("identity")
-    one = seen(astronaut(), identity=network)[0]
-    np.testing.assert_array_equal(one.landmarks, anna.landmarks)
-    np.testing.assert_array_equal(one.expression, anna.expression)
+    one = seen(astronaut(), second=second())[0]
     five = five_of_68(join([anna]).views[0].landmarks)
     crop = crop_of(astronaut(), similarity_2d(five, SPHEREFACE_FIVE), (112, 112))
     by_hand = network(crop[None])["identity"][0]
@@ -216,7 +214,7 @@ def test_the_picture_lies_where_to_picture_says_to_half_a_pixel(low, high):
     rows, columns = picture.shape[:2]
     assert max(rows, columns) <= module.PICTURE_SIDE
     v, u = np.mgrid[0:rows, 0:columns] + 0.5
-    back = apply_affine(module._inverse(affine), np.stack([u, v], -1).reshape(-1, 2)).reshape(rows, columns, 2)
+    back = apply_affine(inverse_affine(affine), np.stack([u, v], -1).reshape(-1, 2)).reshape(rows, columns, 2)
     shown = picture[..., :2] / 255 * [width, height]
     error = (shown - back) * affine[0, 0]
     step = affine[0, 0] * np.array([width, height]) / 255  # a level of grey is so many picture px

@@ -1,6 +1,8 @@
 """Crops by hand and by law; networks that are not what they should be."""
 
+import hashlib
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +15,14 @@ from onnx import TensorProto, helper
 from sameface.core.errors import AssetMissing, BadPhoto
 from sameface.core.geometry import apply_affine
 from sameface.photo import predictor
-from sameface.photo.predictor import Predictor, affine_from_five_points, affine_from_landmarks, load
+from sameface.photo.predictor import (
+    Predictor,
+    affine_from_five_points,
+    affine_from_landmarks,
+    load,
+    networks_name,
+    networks_sha256,
+)
 
 seeds = st.integers(0, 2**32 - 1)
 FACE = np.array([[-30.0, 0], [30, 0], [0, 40], [-25, 65], [25, 65]])
@@ -157,10 +166,11 @@ def test_unknown_names_are_answered_with_the_known():
         load("some/where/none.onnx")
 
 
-def test_the_detector_is_not_offered_as_a_predictor():
+def test_networks_that_see_no_crop_of_a_face_are_not_offered_as_predictors():
     with pytest.raises(AssetMissing) as caught:
         load("nobody")
     assert "detect" not in str(caught.value)
+    assert "eyes" not in str(caught.value)
 
 
 def test_files_that_are_no_networks_are_named(tmp_path):
@@ -168,6 +178,57 @@ def test_files_that_are_no_networks_are_named(tmp_path):
     path.write_text("not a network")
     with pytest.raises(AssetMissing, match=r"text\.onnx is not a network that onnxruntime can load"):
         _ = load(str(path)).size
+
+
+@pytest.mark.parametrize(
+    ("about", "message"),
+    [
+        ("{", "description that cannot be meant"),
+        ("[]", "it is no JSON object"),
+        ("[" * 100_000, "description that cannot be meant"),
+        ('{"crop": 5}', "takes crops of None px"),
+        ('{"crop": {"size": 1000000000}}', "takes crops of 1000000000 px"),
+        ('{"method": null, "crop": {"size": 4}}', "method, version and morphable are not all texts"),
+        ('{"crop": {"size": 4}, "views": ["a"]}', "views are not all numbers"),
+    ],
+)
+def test_descriptions_that_cannot_be_meant_are_named(tmp_path, about, message):
+    path = network(tmp_path / "odd.onnx", described=False)
+    model = onnx.load(path)
+    helper.set_model_props(model, {"sameface": about})
+    onnx.save(model, path)
+    with pytest.raises(AssetMissing, match=rf"odd\.onnx .*{message}"):
+        _ = load(str(path)).size
+
+
+def test_a_network_reads_no_other_file(tmp_path):
+    (tmp_path / "secret").write_bytes(np.ones(4, np.int64).tobytes())
+    path = network(tmp_path / "other.onnx")
+    model = onnx.load(path)
+    weights = model.graph.initializer[0]
+    weights.ClearField("int64_data")
+    weights.ClearField("raw_data")
+    weights.data_location = TensorProto.EXTERNAL
+    entry = weights.external_data.add()
+    entry.key, entry.value = "location", "secret"
+    path.write_bytes(model.SerializeToString())
+    with pytest.raises(AssetMissing, match=r"other\.onnx keeps its weights in other files, which are not read"):
+        _ = load(str(path)).size
+
+
+def test_a_network_that_takes_other_crops_than_it_says_is_named(tmp_path):
+    path = network(tmp_path / "liar.onnx", described=False)
+    model = onnx.load(path)
+    helper.set_model_props(model, {"sameface": json.dumps({"method": "a", "version": "1", "crop": {"size": 8}})})
+    onnx.save(model, path)
+    with pytest.raises(AssetMissing, match=r"liar\.onnx does not take crops as its description says"):
+        load(str(path))(np.zeros((1, 8, 8, 3), np.uint8))
+
+
+def test_a_pipe_is_no_network(tmp_path):
+    os.mkfifo(tmp_path / "pipe.onnx")
+    with pytest.raises(AssetMissing, match=r"pipe\.onnx is not an ordinary file"):
+        _ = load(str(tmp_path / "pipe.onnx")).size
 
 
 def test_networks_of_others_are_told_how_to_become_ours(tmp_path):
@@ -190,6 +251,18 @@ def test_the_network_that_ships_describes_itself():
     assert predictor.load() is shipped
 
 
+def test_what_measured_a_photo_is_named_and_has_one_digest(tmp_path):
+    """A digest over the digests of the files, in this order; another network for points changes both."""
+    files = [predictor.ASSETS / f"{name}.onnx" for name in ("default", "identity", "eyes")]
+    digests = "".join(hashlib.sha256(file.read_bytes()).hexdigest() for file in files)
+    assert networks_sha256() == hashlib.sha256(digests.encode()).hexdigest()
+    assert [name.split("@")[0] for name in networks_name().split()] == ["isoface", "recogniser", "eyes"]
+    mine = str(network(tmp_path / "mine.onnx"))
+    assert networks_name(mine).split()[1:] == networks_name().split()[1:]
+    assert networks_name(mine) != networks_name()
+    assert networks_sha256(mine) != networks_sha256()
+
+
 def test_a_network_that_answers_nan_is_named(monkeypatch):
     network = load("default")
     session = network._session
@@ -205,11 +278,3 @@ def test_a_network_that_answers_nan_is_named(monkeypatch):
     monkeypatch.setitem(broken.__dict__, "_session", Broken())
     with pytest.raises(BadPhoto, match="not finite"):
         broken(np.zeros((1, network.size, network.size, 3), np.uint8))
-
-
-@pytest.mark.parametrize(("allowed", "count"), [("3", 3), ("2,4", 2), ("", 0), ("all", 0), (None, 0)])
-def test_networks_take_as_many_threads_as_omp_num_threads_allows(monkeypatch, allowed, count):
-    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    if allowed is not None:
-        monkeypatch.setenv("OMP_NUM_THREADS", allowed)
-    assert predictor.threads() == count

@@ -165,7 +165,8 @@ def test_heads_turned_already_are_never_turned_back(copy):
         data[len(data)]
 
 
-def test_a_file_of_your_own_can_be_the_data_set(copy):
+def test_a_file_of_your_own_can_be_the_data_set_if_you_name_it(copy, monkeypatch):
+    monkeypatch.setattr(plugins, "_trusted", {})
     (copy / "mine.py").write_text("from sameface.training.datasets.labelled import gives, load as _load, sample\n"
                                   "class Unnamed:\n"
                                   "    def __init__(self, data): self.data, self.person = data, data.person\n"
@@ -173,6 +174,9 @@ def test_a_file_of_your_own_can_be_the_data_set(copy):
                                   "    def __getitem__(self, index): return self.data[index]\n"
                                   "def load(root, split): return Unnamed(_load(root, split))\n")  # fmt: skip
     say(copy, data="mine.py:labels")
+    with pytest.raises(BadData, match=r"profiled\.json was made with a data set that is a Python file, mine\.py"):
+        profiled.load(copy, "train")
+    plugins.trust(copy / "mine.py")
     data = profiled.load(copy, "train")
     assert not hasattr(data, "names")
     assert data[1]["image"].shape == (250, 250, 3)

@@ -121,8 +121,9 @@ def test_loose_parts_go_with_what_is_beside_them():
 
 
 def test_scans_of_other_units_are_told_apart():
-    for factor, said in ((0.001, r"metres: give unit=1000"), (0.1, r"centimetres: give unit=10"), (50.0, "check its")):
-        with pytest.raises(BadData, match=rf"the scan has .* times the size of the template.*{said}"):
+    wrong = (0.001, r"metres: give unit=1000"), (0.1, r"centimetres: give unit=10"), (50.0, "in which unit")
+    for factor, said in wrong:
+        with pytest.raises(BadData, match=rf"the scan has .* times the size of a face in millimetres.*{said}"):
             register(VERTICES, FACES, Mesh(VERTICES * factor, FACES))
     with pytest.raises(BadData, match=r"looks like inches: give unit=25.4"):
         register(VERTICES, FACES, Mesh(VERTICES, FACES), landmarks=landmarks(VERTICES / 25.4))

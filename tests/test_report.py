@@ -18,7 +18,7 @@ from sameface.core.camera import WeakPerspective
 from sameface.core.errors import BadOutput
 from sameface.core.geometry import rotation_from_euler
 from sameface.photo.face import Observation
-from sameface.reconstruction import picture, reconstruct, report
+from sameface.reconstruction import picture, report
 from sameface.reconstruction.cameras import perspective_from_weak
 from sameface.reconstruction.report import clay, write_report
 from sameface.reconstruction.result import Reconstruction, View
@@ -174,18 +174,6 @@ def test_headings_go_down_step_by_step(page):
     assert levels[0] == 1
     assert levels.count(1) == 1
     assert all(after <= before + 1 for before, after in pairwise(levels))
-
-
-@pytest.mark.parametrize(("apart", "shade"), [(0.3, "good"), (0.6, "fair"), (0.8, "poor")])
-def test_bars_are_red_where_a_note_is_written(answer, apart, shade):
-    """Two photos: the note comes at 0.75 mm."""
-    views = tuple(replace(one, disagreement=apart) for one in answer.views)
-    noted = any("disagree strongly" in note for note in reconstruct._notes(views))
-    assert noted == (shade == "poor")
-    numbers = replace(answer, views=views).as_json()["views"][0]
-    assert f'class="bar {shade}"' in report._photo(answer, 0, numbers).split("disagreement")[1].split("</dd>")[0]
-    many = tuple(replace(one, disagreement=2 * apart) for one in 2 * answer.views)
-    assert any("4 of 4 photos disagree strongly" in note for note in reconstruct._notes(many)) == noted
 
 
 def test_the_wheel_scrolls_the_page_unless_it_is_a_pinch(page):

@@ -12,7 +12,7 @@ from sameface.core.geometry import euler_from_rotation
 from sameface.evaluation.benchmarks.photo_scan import Options, baselines
 from sameface.photo.face import Photo
 from sameface.photo.observe import observe
-from sameface.photo.predictor import load
+from sameface.photo.predictor import load, second
 
 SIZE = 320
 
@@ -41,7 +41,7 @@ def seen(head):
     found = {}
     for side, light in zip(((0, 0), (40, 0), (-40, 0)), study.LIGHTS, strict=False):
         drawn = study.picture(head, study.camera_at(side, 1000, SIZE), light, 0)
-        (found[side],) = observe(Photo(drawn, f"{side}"), load("default"), identity=load("identity"))
+        (found[side],) = observe(Photo(drawn, f"{side}"), load("default"), second=second())
     return found
 
 

@@ -78,11 +78,11 @@ def test_a_folder_without_scenes_says_what_scenes_are(tmp_path):
 
 def test_a_missing_column_is_named(tmp_path):
     parquet.write_table(arrow.table({"image": [b""], "name": ["a"], "split": ["test"]}), tmp_path / "a.parquet")
-    with pytest.raises(BadData, match=r"a\.parquet has no column boxes, points"):
+    with pytest.raises(BadData, match=r"a\.parquet lacks the columns boxes, points"):
         scenes.load(tmp_path, "test")
 
 
 def test_a_broken_image_is_named(tmp_path):
     write(tmp_path / "a.parquet", [row("the-one", "test", image=b"not an image")])
-    with pytest.raises(BadData, match="the image of the-one cannot be decoded"):
+    with pytest.raises(BadData, match="the row the-one holds no picture that can be decoded"):
         scenes.load(tmp_path, "test")[0]

@@ -15,7 +15,7 @@ import torch
 
 from sameface.core import plugins
 from sameface.core.errors import AssetMissing, BadData, TrainingFailed
-from sameface.training import train
+from sameface.training import checkpoints, train
 from sameface.training.train import Loop
 
 MINE = '''
@@ -27,6 +27,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import nn
+from sameface.core.errors import BadData
 
 gives = ("images", "brightness")
 CALLS, LOCK = [], threading.Lock()
@@ -52,6 +53,8 @@ class Data:
     def __len__(self):
         return len(self.images)
     def __getitem__(self, index):
+        if str(index) in os.environ.get("BAD_ITEMS", "").split():
+            raise BadData(f"item {index} holds no picture")
         image = self.images[index].repeat(8, 0).repeat(8, 1)
         return {"images": image, "brightness": np.float32(image.mean() / 255), "index": np.int64(index)}
 
@@ -229,6 +232,83 @@ def test_a_loss_that_is_not_finite_stops_the_run_by_name(mine, tmp_path):
         run(mine, tmp_path / "run", poison=7)
 
 
+def test_a_bad_item_costs_itself_only_and_is_said(mine, tmp_path, monkeypatch):
+    whole = run(mine, tmp_path / "whole", dropout=0.0)
+    monkeypatch.setenv("BAD_ITEMS", "7 8")
+    log = run(mine, tmp_path / "run", dropout=0.0)
+    said = {name: why for line in log for name, why in line.get("not_used", {}).items()}
+    assert said == {f"{kind} {k}": f"item {k} holds no picture" for kind in ("item", "held-out item") for k in (7, 8)}
+    assert len([line for line in log if "loss" in line]) == len([line for line in whole if "loss" in line]) == 40
+    monkeypatch.setenv("BAD_ITEMS", " ".join(map(str, range(50))))
+    with pytest.raises(BadData, match=r"items one after the other cannot be used, the last: item \d+ holds no picture"):
+        run(mine, tmp_path / "none")
+
+
+def bent(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[data.find(b"data/0") + 200] ^= 1  # in the numbers of the first weights
+    path.write_bytes(data)
+
+
+def beyond(path: Path) -> None:
+    checkpoints.write_state(path, checkpoints.read_state(path) | {"step": 10**9})
+
+
+def of_another(path: Path) -> None:
+    checkpoints.write_state(path, checkpoints.read_state(path) | {"weights": {"other": torch.zeros(3)}})
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (bent, "last.pt (is damaged: it is not what was written|holds no state of a run)"),
+        (beyond, "last.pt is at step 1000000000, but the run has 8"),
+        (of_another, "last.pt has weights of another network"),
+        (lambda path: path.write_bytes(path.read_bytes()[:500]), "last.pt holds no state of a run"),
+        (lambda path: path.write_bytes(b""), "last.pt holds no state of a run"),
+        (lambda path: torch.save({"step": 1}, path), "last.pt holds no state of a run"),
+        (lambda path: path.with_name("config.json").write_text("[]"), "config.json does not say method, data"),
+        (lambda path: path.with_name("log.jsonl").write_text("no\n"), "log.jsonl has lines that are not of a run's"),
+    ],
+)
+def test_a_run_is_gone_on_with_only_from_what_was_written(mine, tmp_path, damage, message):
+    run(mine, tmp_path / "run", steps=8)
+    damage(tmp_path / "run" / "last.pt")
+    with pytest.raises(TrainingFailed, match=message):
+        run(mine, tmp_path / "run", steps=8)
+
+
+def test_a_state_without_a_digest_is_one_of_the_version_before(mine, tmp_path):
+    log = run(mine, tmp_path / "run", steps=8)
+    path = tmp_path / "run" / "last.pt"
+    torch.save({k: v for k, v in torch.load(path, weights_only=True).items() if k != "sha256"}, path)
+    assert run(mine, tmp_path / "run", steps=8) == log
+
+
+@pytest.mark.parametrize(
+    ("loop", "config", "message"),
+    [
+        (Loop(save_every=0), {}, "save-every is 0; give at least 1"),
+        (Loop(log_every=-1), {}, "log-every is -1"),
+        (Loop(workers=0), {}, "workers is 0"),
+        (Loop(), {"batch": 0}, "batch is 0"),
+        (Loop(average=1.0), {}, "average is 1"),
+        (Loop(clip=float("nan")), {}, "clip nan"),
+        (Loop(device="nowhere"), {}, "device is 'nowhere', where torch cannot compute"),
+    ],
+)
+def test_numbers_that_no_run_can_have_are_refused_before_anything_is_made(mine, tmp_path, loop, config, message):
+    with pytest.raises(ValueError, match=message):
+        run(mine, tmp_path / "run", loop, **config)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+def test_a_gpu_that_is_not_there_is_said(mine, tmp_path):
+    with pytest.raises(ValueError, match="device is 'cuda', where torch cannot compute"):
+        run(mine, tmp_path / "run", Loop(device="cuda"))
+
+
 def test_other_settings_need_another_folder(mine, tmp_path):
     run(mine, tmp_path / "run", steps=4)
     with pytest.raises(TrainingFailed, match=r"config\.lr was 0\.02, now 0\.1.*another --out"):
@@ -253,6 +333,37 @@ def test_data_says_what_and_where(mine, tmp_path, data):
 def test_a_folder_that_is_not_there_is_named(mine, tmp_path):
     with pytest.raises(BadData, match=r"there is no folder .*nowhere"):
         train.train(mine, f"{mine}:{tmp_path / 'nowhere'}", tmp_path / "run")
+
+
+def test_somebody_elses_run_runs_none_of_their_code(mine, tmp_path, monkeypatch):
+    run(mine, tmp_path / "run", steps=2)
+    told = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert told["method"] == "mine.py"
+    monkeypatch.setattr(plugins, "_trusted", {})
+    (tmp_path / "run" / "mine.py").write_text("from pathlib import Path\nPath(__file__).with_name('ran').touch()\n")
+    for name in ("mine.py", str(tmp_path / "run" / "mine.py")):
+        (tmp_path / "run" / "config.json").write_text(json.dumps(told | {"method": name}))
+        with pytest.raises(BadData, match=r"mine\.py, and no file of a folder is run .* give --method mine\.py"):
+            train.restore(tmp_path / "run")
+    plugins.trust(tmp_path / "run" / "mine.py")
+    with pytest.raises(BadData, match="is not what it was made with"):  # another file of that name
+        train.restore(tmp_path / "run")
+    plugins.trust(mine)
+    assert train.restore(tmp_path / "run")[1]["step"] == 2
+    assert not (tmp_path / "run" / "ran").exists()
+
+
+def test_a_method_that_was_changed_since_does_not_go_on_with_a_run(mine, tmp_path):
+    run(mine, tmp_path / "run", steps=4)
+    moved = tmp_path / "other" / "mine.py"
+    moved.parent.mkdir()
+    moved.write_text(Path(mine).read_text())
+    train.train(str(moved), f"{mine}:.", tmp_path / "run", plugins.load("methods", mine).Config(steps=4),
+                Loop(log_every=1, save_every=4))  # fmt: skip
+    moved.write_text(Path(mine).read_text() + "\n# changed\n")
+    with pytest.raises(TrainingFailed, match=r"holds a run with other settings: method_sha256 was"):
+        train.train(str(moved), f"{mine}:.", tmp_path / "run", plugins.load("methods", mine).Config(steps=4),
+                    Loop(log_every=1, save_every=4))  # fmt: skip
 
 
 def test_a_folder_without_a_run_cannot_be_restored(tmp_path):

@@ -1,7 +1,9 @@
 """Same person or not: the calibration's laws, every kind of side, and every way in which a side can be bad."""
 
+import io
 import json
 import math
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from hypothesis import strategies as st
 
 from faces import astronaut, encoded, from_far, person, scenery, seen_by
 from sameface.core.errors import BadData, BadPhoto, NoFaceFound
+from sameface.mesh.write import write_obj
 from sameface.morphable import default
 from sameface.photo.predictor import networks_name, networks_sha256
 from sameface.reconstruction.reconstruct import join, reconstruct, shape_distance
@@ -247,8 +250,26 @@ def test_meshes_and_lone_arrays_give_a_distance_only(folder, anna, bert):
         assert f"no probability: {side} does not say which network made it" in verdict.notes[0]
 
 
+@pytest.mark.parametrize(("factor", "unit"), [(0.001, "metres"), (0.1, "centimetres"), (1 / 25.4, "inches")])
+def test_meshes_in_another_unit_are_not_compared_as_millimetres(folder, anna, bert, factor, unit):
+    """In metres, any two faces are 0.01 mm apart."""
+    for name, side in (("anna", anna), ("bert", bert)):
+        write_obj(Path(f"{name}.obj"), side.vertices() * factor, default().faces)
+        write_obj(Path(f"half {name}.obj"), side.vertices()[:3000] * factor, np.zeros((0, 3), int))
+        np.savez(f"{name}.npz", vertices=side.vertices() * factor)
+    for a, b in (("anna.obj", "bert.obj"), ("half anna.obj", "half bert.obj"), ("anna.npz", "bert.npz")):
+        with pytest.raises(BadData, match=rf"{a} has [0-9.]+ times the size .*it looks like {unit}\. Save it in"):
+            verify(a, b)
+
+
+def test_a_mirrored_mesh_is_said(folder, anna):
+    write_obj(Path("mirrored.obj"), anna.vertices() * np.float32([-1, 1, 1]), default().faces)
+    with pytest.raises(BadData, match=r"mirrored\.obj has right and left landmarks swapped"):
+        verify("mirrored.obj", "anna/neutral.obj")
+
+
 def test_meshes_of_another_topology(folder):
-    points = np.random.default_rng(0).normal(size=(50, 3))
+    points = np.random.default_rng(0).normal(0, 60, size=(50, 3))
     np.savez("a.npz", vertices=points)
     np.savez("b.npz", vertices=points + np.array([3.0, 4.0, 0.0]))
     verdict = verify("a.npz", "b.npz")
@@ -283,8 +304,14 @@ def test_photos_that_cannot_be_used_are_named(folder):
         verify("empty", "anna")
     with pytest.raises(BadPhoto, match=r"no file or folder missing\.jpg"):
         verify("missing.jpg", "anna")
+    for address in ("https://example.org/anna.jpg", "https://example.org/anna.json"):
+        with pytest.raises((BadPhoto, BadData), match=r"https:/{1,2}example.org/anna\S+: it is an address; download"):
+            verify(address, "anna")
     with pytest.raises(BadPhoto, match="no photos were given"):
         verify([], "anna")
+    for photo in (encoded(scenery()), io.BytesIO(encoded(scenery())), [scenery()]):
+        with pytest.raises(TypeError, match=r"verify takes paths; .*verify\(reconstruct\(a\), b\)"):
+            sides.read_side.__wrapped__(photo, "default", 0.6)  # past the tests' type checks
 
 
 @pytest.mark.parametrize(
@@ -296,6 +323,13 @@ def test_photos_that_cannot_be_used_are_named(folder):
         ({"model": "other"}, "belongs to the model 'other'"),
         ({"identity": [1.0]}, "not 80 finite numbers"),
         ({"identity": [float("nan")] * 80}, "not 80 finite numbers"),
+        ({"identity": [10**400] * 80}, "is no result.json"),
+        ({"disagreement_mm": float("inf")}, "is no result.json"),
+        ({"disagreement_mm": float("nan")}, "is no result.json"),
+        ({"disagreement_mm": 10**400}, "is no result.json"),
+        ({"disagreement_mm": [[1]]}, "is no result.json"),
+        ({"views": []}, "is no result.json"),
+        ({"predictor": {"a": 1}}, "is no result.json"),
     ],
 )
 def test_results_that_are_none(folder, changes, says):
@@ -310,11 +344,18 @@ def test_files_that_are_no_results(folder, monkeypatch):
     np.savez("nan.npz", vertices=np.full((9, 3), np.nan))
     np.savez("pickled.npz", vertices=np.array([{}], object))
     for name, says in {
-        "text.json": "is no result.json", "text.npz": "is no .npz", "flat.npz": "no array `vertices`",
+        "text.json": "is not JSON", "text.npz": "is no .npz", "flat.npz": "no array `vertices`",
         "nan.npz": "not finite", "pickled.npz": "is no .npz", "missing.json": "there is no file missing.json",
     }.items():  # fmt: skip
         with pytest.raises(BadData, match=says):
             verify(name, "anna")
     monkeypatch.setattr(sides, "LARGEST_RESULT", 10)
-    with pytest.raises(BadData, match="too many for a result"):
+    with pytest.raises(BadData, match=r"face.npz is no .npz .* MB are read at most"):
         verify("anna/face.npz", "anna")
+    with pytest.raises(BadData, match=r"result.json has .* MB; such a file is read up to"):
+        verify("anna", "anna")
+    Path("deep.json").write_text("[" * 100_000)
+    os.mkfifo("pipe.json")
+    for name, says in {"deep.json": "is not JSON|such a file", "pipe.json": "is not an ordinary file"}.items():
+        with pytest.raises(BadData, match=says):
+            verify(name, "anna")

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from scipy.signal import correlate
 
 import clips
-from faces import astronaut, person, scenery, seen_by
+from faces import astronaut, person, scenery, seen_by, two_people
 from sameface import cli
 from sameface.core.camera import WeakPerspective
 from sameface.core.errors import BadPhoto, NoFaceFound
@@ -206,10 +206,23 @@ def test_the_face_is_followed_by_its_place():
     )
     assert _followed((there, here), None, 1) is there
     assert _followed((there, here), None, 2) is here
+    assert _followed((there, here), None, None) is there
+    assert _followed((there, here), here, None) is here
     assert _followed((there, here), here, 1) is here
     assert _followed((there,), here, 1) is there
     assert _followed((there,), here, 2) is None
     assert _followed((), here, 1) is None
+
+
+def test_a_still_video_is_one_witness_and_several_faces_in_it_are_said(tmp_path):
+    found = track(written(tmp_path / "still.mp4", [two_people()] * 3))
+    assert found.found.all()
+    assert len(found.person.views) == 1
+    if found.person.dropped:  # frames whose yaw is the same to the last bit are one choice already
+        assert {kind for _, kind, _ in found.person.dropped} == {"Copy"}
+        assert "each picture counts once" in found.person.notes[-1]
+    told = "3 of 3 frames show several faces; followed is the largest and most central at first, or the one of --face"
+    assert found.notes == (told,)
 
 
 def test_times_that_do_not_count_upwards_are_replaced_and_that_is_said():
@@ -435,7 +448,7 @@ def test_clips_that_cannot_be_used_are_one_and_wrong_usage_is_two(clip, tmp_path
     assert run(broken, "--out", tmp_path / "out") == 1
     assert "broken.mp4 cannot be decoded: it is broken" in capsys.readouterr().err
     assert json.loads((tmp_path / "out" / "photos.json").read_text())[0]["problem"] == "BadPhoto"
-    for wrong in ([clip, "--each"], [clip, broken], [clip, "--all-faces"]):
+    for wrong in ([clip, "--each"], [clip, clip], [clip, "--all-faces"]):
         assert run(*wrong, "--out", tmp_path / "none") == 2
         assert "is a video; give it alone" in capsys.readouterr().err
     assert run(clip, "--smooth", 11, "--out", tmp_path / "none") == 2

@@ -31,7 +31,7 @@ from sameface.photo.observe import observe
 from sameface.photo.predictor import affine_for_sphereface, five_of_68, load
 
 SIDE, INNER = 128, 112
-FIELDS = ("landmarks", "sigma", "identity", "expression")
+FIELDS = ("landmarks", "sigma", "identity", "expression", "firmness")
 
 
 def split_of(person: str) -> str:

@@ -10,6 +10,7 @@ source is the Parquet file that `tools/people_crops.py` read, the second argumen
 
 import argparse
 import io
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
@@ -44,7 +45,9 @@ def turned(job: Job) -> np.ndarray | None:
     affine = np.array([[shrink, 0, shift[0]], [0, shrink, shift[1]]])
     window = image.crop(pixels, affine, (WINDOW, WINDOW), edge=True)
     try:
-        side = profile(window, camera.warped(affine, (WINDOW, WINDOW)), model.vertices(identity, expression), model, yaw)
+        side = profile(
+            window, camera.warped(affine, (WINDOW, WINDOW)), model.vertices(identity, expression), model, yaw
+        )
     except ValueError:
         return None
     points = side.camera.project(points68()(identity[None], expression[None])[0])
@@ -64,11 +67,11 @@ def main(source: Path, crops: Path, out: Path, workers: int, limit: int) -> None
     table = pq.read_table(source, columns=["name", "image"])
     place = {name: k for k, name in enumerate(table["name"].to_pylist())}
 
-    def jobs() -> "list[Job]":
+    def jobs() -> Iterator[Job]:
         for k in which:
-            size = tuple(int(side) for side in rows["size"][k])
-            camera = WeakPerspective(*(rows[name][k].astype(np.float64) for name in ("rotation", "translation")),
-                                     rows["scale"][k].astype(np.float64), size)  # fmt: skip
+            size = (int(rows["size"][k][0]), int(rows["size"][k][1]))
+            rotation, translation, scale = (rows[n][k].astype(np.float64) for n in ("rotation", "translation", "scale"))
+            camera = WeakPerspective(rotation, translation, scale, size)
             goal = float(np.sign(yaw[k]) * np.radians(rng.uniform(LEAST, MOST)))
             data = table["image"][place[str(rows["name"][k])]].as_py()
             yield data, camera, rows["identity"][k], rows["expression"][k], goal
@@ -76,7 +79,7 @@ def main(source: Path, crops: Path, out: Path, workers: int, limit: int) -> None
     with ProcessPoolExecutor(workers) as pool:
         made = list(pool.map(turned, jobs(), chunksize=16))
     kept = [n for n, crop in enumerate(made) if crop is not None]
-    np.save(f"{out}.npy", np.stack([made[n] for n in kept]))
+    np.save(f"{out}.npy", np.stack([crop for crop in made if crop is not None]))
     np.savez(f"{out}.npz", **{name: rows[name][which[kept]] for name in ("name", "person", "split")})
     np.save(f"{out}.codes.npy", codes[which[kept]])
     print(f"{out}: {len(kept)} crops; {len(which) - len(kept)} photos could not be turned")

@@ -26,6 +26,7 @@ FILES = {name: ("morphable", write_tddfa_sparse_v2) for name in ("scnn", "disent
 SMALL: dict[str, dict[str, Any]] = {
     "disentangle": {"features": 16, "phase": 3, "persons": 8},
     "detector": {"size": 64, "widths": (4, 4, 8, 8, 8), "blocks": (0, 0, 1, 0, 0), "neck": 8},
+    "eyes": {"size": 16, "widths": (4, 8), "blocks": (1, 1), "features": 8},
     "isoface": {"size": 32, "widths": (8, 8, 8), "blocks": (1, 1, 1), "features": 16},
     "landmark_depth": {"size": 32, "channels": (4, 6, 8, 8), "features": 16, "views": 8},
     "multiview": {"size": 32},

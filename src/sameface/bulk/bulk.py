@@ -3,10 +3,11 @@
     bulk(["/data/people"], Path("faces"))        # faces/photos/*.parquet, faces/persons/*.parquet, faces/bulk.json
 
 Photos are dealt into shards; no person is split. The plan (path, person) is a Parquet file with one row group per
-shard, so whoever computes is told a number only. A shard (`shard.py`) is written aside and renamed: a kill costs
-the shards under way, and the same call goes on with the others and gives the same files, byte for byte, whatever the
-number of processes. Ray (its actors, not Ray Data, whose arguments change from version to version) only deals out the
-numbers, to processes that hold the networks.
+shard, so whoever computes is told a number only. A shard (`shard.py`) is written aside and renamed, and a checksum of
+its files beside them: a kill costs the shards under way, and the same call goes on with those that are not there or
+not what they were, and gives the same files, byte for byte, whatever the number of processes. Ray (its actors, not
+Ray Data, whose arguments change from version to version) only deals out the numbers, to processes that hold the
+networks.
 
 What ends a process (a crash of a decoder, no more memory, a photo that takes longer than `Options.seconds`) costs that
 photo its row: a process notes what it is about to do, another one does the shard again, and what two processes ended at
@@ -33,21 +34,19 @@ import numpy as np
 from sameface.bulk import people_list
 from sameface.bulk.shard import Options, person_schema, photo_schema, shard_rows
 from sameface.core import processes
-from sameface.core.errors import AssetMissing, BadOutput, SameFaceError
-from sameface.core.files import sha256
-from sameface.mesh.write import write_file
+from sameface.core.errors import AssetMissing, BadData, BadOutput, SameFaceError
+from sameface.core.files import make_folder, read_json, seal, sealed, sha256, write_file, written
 from sameface.morphable import default
 from sameface.photo import detect
 from sameface.photo.observe import points_of
-from sameface.photo.predictor import load, networks_name
-from sameface.reconstruction.outputs import make_folder
+from sameface.photo.predictor import load, networks, networks_name
 from sameface.reconstruction.reconstruct import check_options
 
 __all__ = ["Options", "bulk"]
 
 VERSION = 2
 """of what is computed: files of another version are not gone on with"""
-PHOTOS, PERSONS, PLAN, ABOUT = "photos", "persons", "plan.parquet", "bulk.json"
+PHOTOS, PERSONS, CHECKS, PLAN, ABOUT = "photos", "persons", "checks", "plan.parquet", "bulk.json"
 MEMORY = 1_000_000_000
 """bytes that Ray sets aside for a process: a photo of 50 million pixels takes 0.7 GB"""
 OBJECT_STORE = 80_000_000
@@ -62,7 +61,7 @@ Tick = Callable[[int, int], None]
 
 
 def bulk(
-    sources: Sequence[str | Path],
+    sources: str | Path | Sequence[str | Path],
     out: Path,
     options: Options | None = None,
     *,
@@ -88,7 +87,11 @@ def bulk(
     if options.predictor.endswith(".onnx"):
         options = replace(options, predictor=os.path.abspath(options.predictor))
     fingerprint = _fingerprint(options.predictor)
-    for folder in (out, out / PHOTOS, out / PERSONS):
+    for source in [sources] if isinstance(sources, str | os.PathLike) else sources:
+        inside = os.path.relpath(os.path.realpath(out), os.path.realpath(source))
+        if os.path.isdir(source) and (inside == os.curdir or not inside.startswith(".")):
+            raise BadOutput(f"{out} lies in {source}, whose folders are persons: choose another --out")
+    for folder in (out, out / PHOTOS, out / PERSONS, out / CHECKS):
         make_folder(folder)
     root, people = people_list.people(sources, each=options.each)
     told = {
@@ -97,7 +100,8 @@ def bulk(
     }  # fmt: skip
     sizes = _planned(people, out, told, options.shard)
     start = time.perf_counter()
-    todo = [number for number, size in enumerate(sizes) if not _written(out, number, size)]
+    job = _Job(str(out), str(root), options, fingerprint, told["sha256"])
+    todo = [number for number in range(len(sizes)) if not _whole(job, number)]
     new, done = sum(sizes[number] for number in todo), [0]
 
     def report(photos: int) -> None:
@@ -106,7 +110,6 @@ def bulk(
             tick(done[0], sum(sizes))
 
     report(sum(sizes) - new)
-    job = _Job(str(out), str(root), options, fingerprint)
     if workers == 0:
         worker = _Worker(job)
         for number in todo:
@@ -114,12 +117,11 @@ def bulk(
     elif todo:
         with _Ray(address, workers) as free:
             _deal(job, deque(todo), min(free, len(todo)), report)
-    before = json.loads((out / ABOUT).read_text(encoding="utf-8"))
-    if not todo and "last_call" in before:
-        return before
-    seconds = round(time.perf_counter() - start, 2)
-    summary = told | _summary(out, len(sizes)) | {"last_call": {"photos": new, "wall_seconds": seconds}}
-    write_file(out / ABOUT, _json(summary))
+    last = {"photos": new, "wall_seconds": round(time.perf_counter() - start, 2)}
+    if not todo:
+        last = read_json(out / ABOUT).get("last_call", last)
+    summary = told | _summary(out, len(sizes)) | {"last_call": last}
+    write_file(out / ABOUT, _json(summary), durable=True)
     return summary
 
 
@@ -131,13 +133,9 @@ def _planned(people: Iterator[tuple[str, list[str]]], out: Path, told: dict[str,
 
     Raises BadOutput if `out` has results of other photos or settings.
     """
-    aside = out / f".{PLAN}.{os.getpid()}.part"
-    try:
-        sizes, told["photos"], told["persons"], told["sha256"] = people_list.write(people, aside, size)
+    with written(out / PLAN, durable=True) as file:
+        sizes, told["photos"], told["persons"], told["sha256"] = people_list.write(people, file, size)
         _check_same(out / ABOUT, told)
-        os.replace(aside, out / PLAN)
-    finally:
-        aside.unlink(missing_ok=True)
     if not (out / ABOUT).exists():
         write_file(out / ABOUT, _json(told))
     return sizes
@@ -148,10 +146,10 @@ def _check_same(file: Path, told: dict[str, Any]) -> None:
     if not file.exists():
         return
     try:
-        before = json.loads(file.read_text(encoding="utf-8"))
+        before = read_json(file)
         differ = [f"{key} was {before[key]!r}, now {value!r}" for key, value in told.items() if before[key] != value]
-    except (ValueError, KeyError, TypeError) as error:
-        raise BadOutput(f"{file} is not what bulk writes ({error!r}); delete it, or choose another --out") from None
+    except (BadData, KeyError, TypeError) as error:
+        raise BadOutput(f"{file} is not what bulk writes ({error}); delete it, or choose another --out") from None
     if differ:
         raise BadOutput(
             f"{file.parent} holds results of other photos or settings: {'; '.join(differ)}. Delete it, or choose "
@@ -159,16 +157,16 @@ def _check_same(file: Path, told: dict[str, Any]) -> None:
         )
 
 
-def _written(out: Path, number: int, photos: int) -> bool:
-    """Whether both files of a shard are there, and whole: after a power cut a file can be shorter than it was."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+def _whole(job: "_Job", number: int) -> bool:
+    """Whether both files of a shard are there, of these very photos and settings, and whole to the last bit."""
+    return sealed(*_seal(job, number))
 
-    try:
-        pq.read_metadata(_file(out, PERSONS, number))
-        return pq.read_metadata(_file(out, PHOTOS, number)).num_rows == photos
-    except (OSError, pa.ArrowException):
-        return False
+
+def _seal(job: "_Job", number: int) -> tuple[Path, str, Path, Path]:
+    """The file with the checksum of a shard, and what it is of."""
+    out = Path(job.out)
+    about = f"bulk {VERSION} {job.fingerprint} {job.sha256} {number} {asdict(job.options)}"
+    return out / CHECKS / f"{number:06d}.sha256", about, _file(out, PHOTOS, number), _file(out, PERSONS, number)
 
 
 def _file(out: Path, kind: str, number: int) -> Path:
@@ -186,9 +184,8 @@ def _json(told: dict[str, Any]) -> bytes:
 
 def _fingerprint(predictor: str) -> str:
     """Of the networks that measure; raises AssetMissing for one that cannot."""
-    network = load(predictor)
-    points_of(network)  # a network that is not what it should be is no photo's fault
-    return sha256(network.path, detect.NETWORK, load("identity").path)[:16]
+    points_of(load(predictor))  # a network that is not what it should be is no photo's fault
+    return sha256(detect.NETWORK, *(network.path for network in networks(predictor)))[:16]
 
 
 # ── processes ──────────────────────────────────────────────────────────────────────────────────────────────
@@ -201,6 +198,8 @@ class _Job(NamedTuple):
     root: str
     options: Options
     fingerprint: str
+    sha256: str
+    """of the plan"""
 
 
 class _Worker:
@@ -243,7 +242,8 @@ class _Worker:
         for kind, rows, schema in ((PERSONS, persons, person_schema()), (PHOTOS, photos, photo_schema())):
             buffer = pa.BufferOutputStream()
             pq.write_table(pa.Table.from_pylist(rows, schema), buffer, compression="zstd")
-            write_file(_file(self.out, kind, number), buffer.getvalue().to_pybytes())
+            write_file(_file(self.out, kind, number), buffer.getvalue().to_pybytes(), durable=True)
+        seal(*_seal(self.job, number))
         marker.unlink(missing_ok=True)
         return len(photos)
 

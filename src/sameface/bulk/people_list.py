@@ -3,15 +3,16 @@
 import hashlib
 import os
 from collections.abc import Iterator, Sequence
+from csv import reader
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
-from sameface.core.errors import BadData, BadPhoto
-from sameface.core.files import names_in, walk
+from sameface.core.errors import BadData, BadPhoto, in_one_line
+from sameface.core.files import hint, names_in, open_file, plain, walk
 from sameface.photo import image
 
 __all__ = ["people", "write"]
@@ -21,27 +22,34 @@ MOST_PHOTOS = 2000
 """of one person; they are fitted together, which takes 0.3 MB each"""
 AT_ONCE = 65536
 """rows of a list that are Python objects at a time"""
+LONGEST_LINE = 1 << 16
+"""bytes of the line that names the columns"""
 
 
-def people(sources: Sequence[str | Path], *, each: bool = False) -> tuple[Path, Iterator[tuple[str, list[str]]]]:
+def people(
+    sources: str | Path | Sequence[str | Path], *, each: bool = False
+) -> tuple[Path, Iterator[tuple[str, list[str]]]]:
     """(root, everybody as (person, photos)): paths relative to the root, or in full.
 
     A folder: every sub-folder is a person, named like it, and its photos are those directly in it. With `each`: every
     photo in the folder, at any depth, is somebody of its own, named like its path.
 
-    A list: a Parquet file with the columns path and person, or text whose first line names these columns (.csv: with
-    commas; .tsv, .txt: with tabs), in any order. Paths are relative to the list's folder. Photos without a person, and
-    all of them with `each`, are somebody of their own, named like their path. A list is given alone.
+    A list: a Parquet file with the columns path and person, or text whose first line names these columns, in any order,
+    in capitals or not, with tabs, commas, semicolons or | between them. Paths are relative to the list's folder. Photos
+    without a person, and all of them with `each`, are somebody of their own, named like their path. A list is given
+    alone.
 
     Raises ValueError for sources that cannot be meant, BadData for those that cannot be read.
     """
+    sources = [sources] if isinstance(sources, str | os.PathLike) else sources
     given = [Path(os.path.abspath(Path(source).expanduser())) for source in sources]
+    for source, path in zip(sources, given, strict=True):
+        if not path.exists():
+            raise BadData(f"there is no file or folder {source}{hint(os.fspath(source))}")
     lists = [path for path in given if not path.is_dir()]
     if not given:
         raise ValueError("give a folder of photos, or a list: sameface bulk PEOPLE --out FACES")
     for path in lists:
-        if not path.exists():
-            raise BadData(f"there is no file or folder {path}; check the spelling")
         if path.suffix.lower() not in LIST_SUFFIXES or len(given) > 1:
             raise ValueError(
                 f"bulk takes folders, or one list ({', '.join(LIST_SUFFIXES)}), but was given {path.name}"
@@ -51,12 +59,12 @@ def people(sources: Sequence[str | Path], *, each: bool = False) -> tuple[Path, 
         return lists[0].parent, _listed(lists[0], each)
     for k, folder in enumerate(given):
         for other in given[:k] + given[k + 1 :]:
-            if folder.resolve().is_relative_to(other.resolve()):
+            if Path(os.path.realpath(folder)).is_relative_to(os.path.realpath(other)):
                 raise ValueError(f"{folder} is in {other}, so its photos would count twice; give one of them")
     return Path("/"), _alone(given) if each else _in_folders(given)
 
 
-def write(everybody: Iterator[tuple[str, list[str]]], file: Path, size: int) -> tuple[list[int], int, int, str]:
+def write(everybody: Iterator[tuple[str, list[str]]], file: BinaryIO, size: int) -> tuple[list[int], int, int, str]:
     """Write the plan: a Parquet file of (path, person) with one row group per shard.
 
     A shard has at most `size` photos, or is one person. Returns the shards' numbers of photos, the numbers of photos
@@ -133,8 +141,8 @@ def _alone(folders: Sequence[Path]) -> Iterator[tuple[str, list[str]]]:
 
 
 def _text(path: str | Path) -> str:
-    """A path that can be written to a file; what is no UTF-8 in it is escaped, and will not be found."""
-    return os.fsencode(path).decode(errors="backslashreplace")
+    """A path as text that can be written to a file."""
+    return plain(path)
 
 
 # ── lists ──────────────────────────────────────────────────────────────────────────────────────────────────
@@ -174,21 +182,44 @@ def _table(file: Path) -> Any:
 
     text = pa.large_string()  # more than 2 GB of paths are not too many
     try:
-        if file.suffix.lower() == ".parquet":
-            names = [name for name in ("path", "person") if name in pq.read_schema(file).names]
-            table = pq.read_table(file, columns=names)
-        else:
-            between = csv.ParseOptions(delimiter="," if file.suffix.lower() == ".csv" else "\t")
-            kinds = csv.ConvertOptions(column_types={"path": text, "person": text}, strings_can_be_null=False)
-            table = csv.read_csv(file, parse_options=between, convert_options=kinds)
-        if "path" in table.column_names:
-            names = [name for name in ("path", "person") if name in table.column_names]
-            return pa.table({name: table[name].cast(text) for name in names})
-    except (OSError, pa.ArrowException) as error:
+        with open_file(file) as opened:
+            if file.suffix.lower() == ".parquet":
+                parquet = pq.ParquetFile(opened)
+                wanted = _wanted(file, parquet.schema_arrow.names)
+                table = parquet.read(columns=list(wanted.values()))
+            else:
+                first = opened.readline(LONGEST_LINE)
+                between, names = _header(first)
+                wanted = _wanted(file, names)
+                opened.seek(0)
+                kinds = csv.ConvertOptions(column_types=dict.fromkeys(names, text), strings_can_be_null=False)
+                names_first = csv.ReadOptions(column_names=names, skip_rows=1)
+                table = csv.read_csv(opened, names_first, csv.ParseOptions(delimiter=between), kinds)
+        return pa.table({name: table[theirs].cast(text) for name, theirs in wanted.items()})
+    except (OSError, ValueError, pa.ArrowException) as error:
+        why = in_one_line(error)
+        raise BadData(f"{file} cannot be read as a list of photos ({why}): check it, or write it as Parquet") from None
+
+
+def _header(line: bytes) -> tuple[str, list[str]]:
+    """What stands between the columns of a list as text, and their names: whatever splits off a column path."""
+    first = line.decode("utf-8-sig").rstrip("\r\n")
+    split = {between: next(reader([first], delimiter=between), [""]) for between in "\t,;|"}
+    return next(((b, names) for b, names in split.items() if "path" in map(_plain, names)), ("\t", split["\t"]))
+
+
+def _wanted(file: Path, names: Sequence[str]) -> dict[str, str]:
+    """path and person → what the list calls them, in capitals or not. Raises BadData."""
+    theirs = {name: [one for one in names if _plain(one) == name] for name in ("path", "person")}
+    if len(set(names)) < len(names) or max(map(len, theirs.values())) > 1:
+        raise BadData(f"{file} has two columns of one name among {', '.join(names)}; name them apart")
+    if not theirs["path"]:
         raise BadData(
-            f"{file} cannot be read as a list of photos ({error}): check it, or write it as Parquet"
-        ) from None
-    raise BadData(
-        f"{file} has no column path, only {', '.join(table.column_names) or 'none'}; a list has the columns path and, "
-        "where photos belong to persons, person (in text they are named in the first line)"
-    )
+            f"{file} has no column path, only {', '.join(names) or 'none'}; a list has the columns path and, where "
+            "photos belong to persons, person (in text they are named in the first line)"
+        )
+    return {name: found[0] for name, found in theirs.items() if found}
+
+
+def _plain(name: str) -> str:
+    return name.strip().lower()

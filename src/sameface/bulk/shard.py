@@ -16,12 +16,14 @@ from typing import Any
 import numpy as np
 
 from sameface.core.errors import BadPhoto
+from sameface.core.files import named, plain
 from sameface.core.geometry import euler_from_rotation
 from sameface.morphable import default
 from sameface.photo import MIN_SCORE, image
 from sameface.photo.face import Observation
-from sameface.photo.predictor import load
+from sameface.photo.predictor import load, second
 from sameface.photo.turned import observe_turned
+from sameface.reconstruction.choice import Candidate, candidates, choose
 from sameface.reconstruction.reconstruct import join
 from sameface.reconstruction.result import View
 
@@ -64,7 +66,7 @@ def shard_rows(
     for person, group in groupby(listed, itemgetter(1)):
         first = len(photos)
         photos += [{"path": path, "person": person} for path, _ in group]
-        mine, seen = photos[first:], []
+        mine, found = photos[first:], []
         known: set[str] = set()
         for number, row in enumerate(mine, first):
             if f"photo {number}" in blamed:
@@ -72,9 +74,10 @@ def shard_rows(
                 continue
             at(f"photo {number}", options.seconds)
             try:
-                seen.append(_look(row, root, known, options))
+                found.append((row, _look(row, root, known, options)))
             except Exception as error:  # whatever a decoder may think of: the others go on
                 row |= _problem(row["path"], error)
+        seen = _chosen(found)
         if not seen:
             joined = {name: mine[0][name] for name in ("error", "message")}
         elif f"person {first}" in blamed:
@@ -122,19 +125,27 @@ def _schema(**columns: Any) -> Any:
     return pa.schema(list(columns.items()), {"sameface": json.dumps(about)})
 
 
-def _look(row: Row, root: Path, known: set[str], options: Options) -> Observation:
-    """The largest face of a photo; fills in what was seen of it."""
-    file = root / row["path"]
+def _look(row: Row, root: Path, known: set[str], options: Options) -> list[Candidate]:
+    """The faces of a photo that may be meant."""
+    file = named(root / row["path"])
     if file.is_dir():
         image.gather(file)  # which says what is in it, if there is no photo
     real = os.path.realpath(file)
     if real in known:
         raise BadPhoto(f"{row['path']} was given twice; it counts once")
     known.add(real)
-    photo, identity = image.read(file, name=row["path"]), load("identity")
-    one = observe_turned(photo, load(options.predictor), identity=identity, min_score=options.min_score)[0]
-    row |= {"width": one.size[0], "height": one.size[1], "box": one.box, "score": one.score, "quality": one.quality}
-    return replace(one, picture=np.zeros((0, 0, 3), np.uint8))  # a person's pictures would fill the memory
+    photo = image.read(file, name=row["path"])
+    faces = observe_turned(photo, load(options.predictor), second=second(), min_score=options.min_score)
+    bare = [replace(one, picture=np.zeros((0, 0, 3), np.uint8)) for one in faces]  # pictures would fill the memory
+    return candidates(bare)
+
+
+def _chosen(found: list[tuple[Row, list[Candidate]]]) -> list[Observation]:
+    """One face of each of a person's photos; fills in what was seen of it."""
+    seen = choose([some for _, some in found])
+    for (row, _), one in zip(found, seen, strict=True):
+        row |= {"width": one.size[0], "height": one.size[1], "box": one.box, "score": one.score, "quality": one.quality}
+    return seen
 
 
 def _joined(rows: list[Row], seen: list[Observation], options: Options) -> Row:
@@ -191,4 +202,4 @@ def _died(name: str) -> Row:
 
 def _problem(name: str, error: Exception) -> Row:
     message = f"{name} does not fit into memory; make it smaller" if isinstance(error, MemoryError) else str(error)
-    return {"error": type(error).__name__, "message": message}
+    return {"error": type(error).__name__, "message": plain(message)}

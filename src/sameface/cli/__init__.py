@@ -4,18 +4,20 @@ Exit codes: 0 all done · 1 nothing could be done · 2 wrong usage · 3 done, bu
 130 stopped by Ctrl-C.
 """
 
+import os
 import sys
 from collections.abc import Sequence
-from io import TextIOWrapper
 from pathlib import Path
-from typing import Annotated, Literal, NoReturn
+from typing import Annotated, Literal
 
 import tyro
 
 from sameface import __version__
 from sameface.cli.exits import DONE, NOTHING, PARTLY, STOPPED, USAGE, exit_code
+from sameface.cli.terminal import harmless, streams
 from sameface.core import processes
 from sameface.core.errors import SameFaceError
+from sameface.core.files import check_output, make_folder
 from sameface.photo import MIN_SCORE
 
 Kind = Literal["obj", "ply", "stl", "glb", "npz", "overlay", "report", "views"]
@@ -50,7 +52,8 @@ def reconstruct(
         out: Folder for the results; made if it is not there.
         each: Reconstruct every photo alone, into OUT/<photo>/.
         all_faces: Reconstruct every face of every photo alone, into OUT/<photo>-face<k>/.
-        face: Take the k-th largest face of each photo instead of the largest (1).
+        face: Take the k-th largest face of each photo; else the one that the other photos show, or the largest and
+            most central.
         iris: Take the scale from the human iris (11.7 mm) instead of the average head.
         ipd: Take the scale from the distance between the pupils, mm.
         focal: Focal length of all photos, instead of what their files say: 50mm (35 mm equivalent) or 1200px.
@@ -73,22 +76,23 @@ def reconstruct(
     if not photos:
         raise ValueError("give at least one photo or folder, for example: sameface reconstruct anna.jpg --out anna")
     clips = [photo for photo in photos if is_video(Path(photo))]
-    if clips and (len(photos) > 1 or each or all_faces):
+    if len(clips) == len(photos) and (len(clips) > 1 or each or all_faces):
         raise ValueError(f"{clips[0]} is a video; give it alone, and leave out --each and --all-faces")
     check_options(face=face, iris=iris, ipd=ipd, min_score=min_score, smooth=smooth, focal=focal)
     points_of(load(predictor))
-    asked = many.Asked(each, all_faces, face or 1, iris, ipd, focal, write, min_score, predictor, smooth, unlit, quiet)
-    given = many.gathered(photos)
+    asked = many.Asked(each, all_faces, face, iris, ipd, focal, write, min_score, predictor, smooth, unlit, quiet)
+    given = many.gathered(photos, () if len(photos) == 1 else clips)
     paths, rows = [one for one in given if isinstance(one, Path)], [one for one in given if not isinstance(one, Path)]
-    outputs.make_folder(out)
+    make_folder(out, *photos)
+    many.check_not_written_over(out, paths)
     outputs.write_rows(out, rows)  # what cannot be written is said now, not after an hour
     try:
         with many.Progress("looking", None if clips else len(paths), quiet) as tick:
-            if clips:
+            if clips and len(photos) == 1:
                 rows.append(many.one_clip(paths.pop(), out, asked, tick))
             for person in many.people(paths, asked, rows, tick):
                 rows.extend(many.one_person(person, out, asked))
-    finally:
+    finally:  # Ctrl-C, too
         order = [str(one) if isinstance(one, Path) else one.photo for one in given]
         worked, complete = many.finished(out, rows, order)
     return exit_code(worked, complete)
@@ -105,6 +109,7 @@ def export(
     only: tuple[str, ...] = (),
     half: bool = False,
     weights: Literal["best.pt", "last.pt"] = "best.pt",
+    method: Path | None = None,
 ) -> int:
     """Run folder -> a self-describing .onnx, compared with torch on the spot.
 
@@ -114,23 +119,35 @@ def export(
         only: Outputs that are wanted (such as identity); the file holds what these need. Default: all.
         half: Store the weights with 16 bits.
         weights: Those of the lowest held-out loss, or those of the last step.
+        method: The Python file of the run's method, where it is one: no code is run because a folder names it.
     """
     from sameface.training.export import export as write
 
-    print(write(run, out, only=only, half=half, weights=weights))
+    if out is not None:
+        check_output(out, run / weights)
+    print(write(run, out, only=only, half=half, weights=weights, method=method))
     return DONE
 
 
-def data(source: Annotated[str, tyro.conf.Positional], /, *, split: str = "train", show: Path | None = None) -> int:
+def data(
+    source: Annotated[str, tyro.conf.Positional],
+    /,
+    *,
+    split: str = "train",
+    show: Path | None = None,
+    plugin: tuple[Path, ...] = (),
+) -> int:
     """Say what a data set gives: items, shapes, persons; with --show, draw some of them with their labels.
 
     Args:
         source: DATASET:FOLDER, for example facetable:/data/faces.
         split: Which part: train, val or test.
         show: Picture (.png) to draw a sheet of items into.
+        plugin: Python files that the folder's own files may name: no code is run because a folder names it.
     """
     from sameface.core import plugins
 
+    plugins.trust(*plugin)
     dataset, root = plugins.dataset_at(source)
     items = dataset.load(root, split)
     person = getattr(items, "person", None)
@@ -173,10 +190,12 @@ def verify(
     """
     from sameface.verification.verify import verify as compare
 
+    if out is not None:
+        check_output(out, a, b)
     verdict = compare(a, b, far=far, predictor=predictor, min_score=min_score)
     print(verdict.word if quiet else verdict.as_text())
     for photo, _, message in verdict.dropped:
-        print(f"not used: {message if photo in message else f'{photo}: {message}'}", file=sys.stderr)
+        print(harmless(f"not used: {message if photo in message else f'{photo}: {message}'}"), file=sys.stderr)
     if out is not None:
         verdict.save(out)
     return PARTLY if verdict.dropped else DONE
@@ -231,21 +250,38 @@ def doctor() -> int:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command line: run a verb, print errors as one line, leave with the exit code."""
-    given = list(sys.argv[1:] if arguments is None else arguments)
-    for stream in (sys.stdout, sys.stderr):  # a name that the terminal cannot show is no reason to stop
-        if isinstance(stream, TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
+    given = [_at_home(one) for one in (sys.argv[1:] if arguments is None else arguments)]
+    with streams() as printed:
+        message, code = _outcome(given)
+        if message:
+            print("sameface:", "\n".join(map(harmless, message.splitlines())), file=sys.stderr)
+        printed.flush()
+        if printed.failed:
+            print(f"sameface: standard output cannot be written ({printed.failed})", file=sys.stderr)
+            code = code or NOTHING
+    sys.exit(code)
+
+
+def _at_home(argument: str) -> str:
+    """An argument with ~ for the user's folder, which shells leave alone in --out=~/faces and between quotes."""
+    flag, equals, value = argument.partition("=") if argument.startswith("--") else ("", "", argument)
+    return flag + equals + os.path.expanduser(value) if value == "~" or value.startswith("~/") else argument
+
+
+def _outcome(given: list[str]) -> tuple[str, int]:
+    """Run a verb: what went wrong, if anything did, and the exit code."""
     try:
-        sys.exit(_run(given))
-    except (SameFaceError, OSError) as error:
-        _leave(str(error), NOTHING)
+        with processes.told_to_stop():
+            return "", _run(given)
     except ImportError as error:
         extra = {"model": "compile", "evaluate": "evaluate", "data": "evaluate", "bulk": "bulk"}.get(given[0], "train")
-        _leave(f"an optional package is missing ({error}): pip install 'sameface[{extra}]'", NOTHING)
+        return f"an optional package is missing ({error}): pip install 'sameface[{extra}]'", NOTHING
+    except (SameFaceError, OSError) as error:
+        return str(error), NOTHING
     except ValueError as error:
-        _leave(str(error), USAGE)
+        return str(error), USAGE
     except KeyboardInterrupt:
-        _leave("stopped", STOPPED)
+        return "stopped", STOPPED
 
 
 def _run(given: list[str]) -> int:
@@ -267,11 +303,6 @@ def _run(given: list[str]) -> int:
         "model": model_help, "doctor": doctor,
     }  # fmt: skip
     return tyro.extras.subcommand_cli_from_dict(verbs, args=given, prog="sameface", description=DESCRIPTION)
-
-
-def _leave(message: str, code: int) -> NoReturn:
-    print(f"sameface: {message}", file=sys.stderr)
-    sys.exit(code)
 
 
 DESCRIPTION = "Photos of a person in, that person's 3D face out. `sameface --version` says which sameface this is."

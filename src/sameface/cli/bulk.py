@@ -1,5 +1,6 @@
 """`sameface bulk PHOTOS … --out FOLDER`: thousands to millions of photos."""
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -58,5 +59,10 @@ def bulk(
         for error, count in told["errors"].items():
             print(f"  not used, {error}: {count}")
         if told["disagreement_mm"]:
-            print(f"  the photos of a person agree within {told['disagreement_mm']['50']:.1f} mm (median)")
+            print(f"  photos differ from their person's face by {told['disagreement_mm']['50']:.1f} mm (median)")
+    elif told["errors"]:
+        print(
+            f"{sum(told['errors'].values())} of {told['photos']} photos not used: {out}/photos says why",
+            file=sys.stderr,
+        )
     return exit_code(bool(told["photos_used"]), not told["errors"])

@@ -7,6 +7,7 @@ from typing import Annotated
 import tyro
 
 from sameface.cli.exits import USAGE
+from sameface.core.files import check_output, write_file
 
 __all__ = ["VERBS", "model_help"]
 
@@ -34,6 +35,7 @@ def model_convert(path: Annotated[Path, tyro.conf.Positional], out: Annotated[Pa
     """Any known morphable model file -> our .npz (millimetres, sigma units, y up)."""
     from sameface.morphable.formats import open_model
 
+    check_output(out, path)
     model = open_model(path)
     model.save(out)
     print(f"{out}: {model.name}, {model.n_vertices} vertices, {out.stat().st_size / 1e6:.1f} MB")
@@ -57,9 +59,10 @@ def model_compile(
         save_report: JSON file to write the report to.
     """
     from sameface import morphable
-    from sameface.mesh.write import write_file
     from sameface.morphable.compile import compile_model, report
 
+    for file in (out, save_report) if save_report is not None else (out,):
+        check_output(file, source)
     compile_model(source).save(out)
     lost = {"megabytes": out.stat().st_size / 1e6, **report(morphable.load(out), source, faces)}
     for name, value in lost.items():
@@ -97,6 +100,7 @@ def model_build(
     from sameface.morphable.build import build_model
     from sameface.morphable.formats import open_model
 
+    check_output(out, *scans, *([] if template is None else [template]))
     mesh = None if template is None else open_model(template)
     built = build_model(
         scans, mesh, unit=unit, kept=kept, symmetric=symmetric, name=name, licence=licence, progress=print

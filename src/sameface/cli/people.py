@@ -1,21 +1,37 @@
 """What `sameface reconstruct` does with many photos or a clip: who is one person, and what became of every photo."""
 
+import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import rich.console
 import rich.progress
 
+from sameface.cli.terminal import harmless
 from sameface.core.errors import BadOutput, BadPhoto, SameFaceError
 from sameface.photo import image
 from sameface.photo.face import Observation
 from sameface.reconstruction import outputs, reconstruct
+from sameface.reconstruction.choice import Candidate, candidates, choose
 from sameface.reconstruction.outputs import PHOTOS, Row, stem, unused
 from sameface.reconstruction.result import Reconstruction
 
-__all__ = ["Asked", "Person", "Progress", "finished", "gathered", "one_clip", "one_person", "people"]
+__all__ = [
+    "Asked",
+    "Person",
+    "Progress",
+    "check_not_written_over",
+    "finished",
+    "gathered",
+    "one_clip",
+    "one_person",
+    "people",
+]
+
+
+STOPPED = "the command was stopped before it was done with this photo"
 
 
 class Asked(NamedTuple):
@@ -23,7 +39,7 @@ class Asked(NamedTuple):
 
     each: bool
     all_faces: bool
-    face: int
+    face: int | None
     iris: bool
     ipd: float | None
     focal: str | None
@@ -35,17 +51,23 @@ class Asked(NamedTuple):
     quiet: bool
 
 
-def gathered(photos: Iterable[str]) -> list[Path | Row]:
-    """The photo files behind files and folders, each once; in place of a path that leads nowhere, a row."""
+def gathered(photos: Iterable[str], clips: Container[str] = ()) -> list[Path | Row]:
+    """The photo files behind files and folders, each once; a row in place of `clips` and of paths that lead nowhere."""
     given: list[Path | Row] = []
-    known: set[Path] = set()
+    known: set[str] = set()
     for photo in photos:
+        if photo in clips:
+            given.append(Row(photo, None, "BadPhoto", f"{photo} is a video; give it alone"))
+            continue
+        if others := image.left_out(photo):
+            print(harmless(f"not looked at: {others}"), file=sys.stderr)
         try:
             found = image.gather([photo])
         except BadPhoto as error:
             given.append(Row(photo, None, "BadPhoto", str(error)))
             continue
-        new = {path.resolve(): path for path in found if path.resolve() not in known}
+        real = {os.path.realpath(path): path for path in found}  # which a link to itself does not stop
+        new = {name: path for name, path in real.items() if name not in known}
         known |= new.keys()
         given.extend(new.values())
     return given
@@ -63,7 +85,7 @@ class Person(NamedTuple):
 def people(paths: Sequence[Path], asked: Asked, rows: list[Row], tick: Callable[[str], None]) -> Iterator[Person]:
     """The observations of one person at a time; photos that cannot be used are added to `rows`."""
     taken = {PHOTOS}
-    together: list[Observation] = []
+    together: list[list[Candidate]] = []
     for path in paths:
         looked = reconstruct.look(
             [path], predictor=asked.predictor, min_score=asked.min_score, focal=asked.focal, progress=tick
@@ -73,15 +95,15 @@ def people(paths: Sequence[Path], asked: Asked, rows: list[Row], tick: Callable[
             if asked.all_faces:
                 for k, one in enumerate(faces, 1):
                     yield Person(unused(f"{stem(path.name)}-face{k}", taken), [one])
-            elif asked.face > len(faces):
-                photo, kind, message = reconstruct.no_face_of_that_number(faces, asked.face)
+            elif not (some := candidates(faces, asked.face)):
+                photo, kind, message = reconstruct.no_face_of_that_number(faces, asked.face or 1)
                 rows.append(Row(photo, None, kind, message))
             elif asked.each:
-                yield Person(unused(stem(path.name), taken), [faces[asked.face - 1]])
+                yield Person(unused(stem(path.name), taken), choose([some]))
             else:
-                together.append(faces[asked.face - 1])
+                together.append(some)
     if together:
-        yield Person("", together, tuple((r.photo, r.problem or "", r.message or "") for r in rows))
+        yield Person("", choose(together), tuple((r.photo, r.problem or "", r.message or "") for r in rows))
 
 
 def one_person(person: Person, out: Path, asked: Asked) -> list[Row]:
@@ -119,16 +141,27 @@ def one_clip(clip: Path, out: Path, asked: Asked, tick: Callable[..., None]) -> 
         _summary(track.person, out)
         print(f"{out / 'frames.csv'}: a face in {track.found.sum()} of {len(track.found)} frames")
         for note in track.notes:
-            print(f"  note: {note}")
+            print(harmless(f"  note: {note}"))
     return Row(str(clip), ".")
+
+
+def check_not_written_over(out: Path, photos: Iterable[Path]) -> None:
+    """Raise BadOutput if results would be written over a photo that is given."""
+    for photo in photos:
+        named = photo.name == outputs.SKIN or photo.name.endswith(outputs.OVERLAY)
+        written_over = named and os.path.isdir(photo.parent)
+        if written_over and os.path.samefile(photo.parent, out):
+            raise BadOutput(f"{photo} might be written over by a result of that name; choose another --out")
 
 
 def finished(out: Path, rows: list[Row], order: Sequence[str]) -> tuple[bool, bool]:
     """Write photos.json and say what could not be used; returns whether anything worked, and whether all did."""
     place = {photo: k for k, photo in enumerate(order)}
+    done = {row.photo for row in rows}
+    rows.extend(Row(photo, None, "Stopped", STOPPED) for photo in place if photo not in done)
     rows.sort(key=lambda row: place[row.photo])
     for message in dict.fromkeys(_line(row) for row in rows if row.problem):
-        print(message, file=sys.stderr)
+        print(harmless(message), file=sys.stderr)
     worked = any(row.folder for row in rows)
     try:
         outputs.write_rows(out, rows)
@@ -147,10 +180,11 @@ def _line(row: Row) -> str:
 
 def _summary(answer: Reconstruction, folder: Path) -> None:
     count = len(answer.views)
-    apart = f"; the photos agree within {answer.disagreement:.1f} mm (median)" if count > 1 else ""
-    print(f"{folder}: one face from {count} photo{'s' if count > 1 else ''}{apart}; scale: {answer.scale_from}")
+    apart = f"; its photos differ from it by {answer.disagreement:.1f} mm (median)" if count > 1 else ""
+    what = f"one face from {count} photo{'s' if count > 1 else ''}{apart}; scale: {answer.scale_from}"
+    print(harmless(f"{folder}: {what}"))
     for note in answer.notes:
-        print(f"  note: {note}")
+        print(harmless(f"  note: {note}"))
 
 
 class Progress:

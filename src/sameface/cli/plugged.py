@@ -11,6 +11,12 @@ from sameface.core import plugins, processes
 
 __all__ = ["evaluate", "evaluate_help", "fit_set", "fit_set_help", "train", "train_help"]
 
+_PLUGIN = (
+    "plugin",
+    Annotated[tuple[Path, ...], tyro.conf.arg(help="Python files that the data's own files may name")],
+    (),
+)
+
 
 def train(arguments: list[str]) -> int:
     """`sameface train METHOD …`: the flags are the fields of the method's Config and of the loop."""
@@ -25,9 +31,11 @@ def train(arguments: list[str]) -> int:
         f"sameface train {method}", arguments[1:], plugins.load("methods", method).__doc__,
         ("data", Annotated[str, tyro.conf.arg(help="DATASET:FOLDER, for example facetable:/data/faces")]),
         ("out", Annotated[Path, tyro.conf.arg(help="run folder; the same one again resumes")]),
+        _PLUGIN,
         ("config", config, dataclasses.field(default_factory=config)),
         ("loop", Loop, dataclasses.field(default_factory=Loop)),
     )  # fmt: skip
+    plugins.trust(*asked.plugin)
     print(run(method, asked.data, asked.out, asked.config, asked.loop))
     return DONE
 
@@ -45,8 +53,10 @@ def fit_set(arguments: list[str]) -> int:
         ("out", Annotated[Path, tyro.conf.arg(help="folder for labels.parquet and labels.json")]),
         ("workers", Annotated[int, tyro.conf.arg(help="processes")], processes.cores()),
         ("quiet", Annotated[bool, tyro.conf.arg(help="no progress bar")], False),
+        _PLUGIN,
         ("options", Options, dataclasses.field(default_factory=Options)),
     )  # fmt: skip
+    plugins.trust(*asked.plugin)
     with Progress("fitting", None, asked.quiet) as tick:
         told = run(
             asked.source, asked.out, asked.options, workers=asked.workers,

@@ -20,9 +20,9 @@ from jaxtyping import Float, Int, UInt8
 from PIL import Image, ImageDraw, ImageFont
 
 from sameface.core.errors import BadData
+from sameface.core.files import write_file
 from sameface.core.geometry import apply_affine, euler_from_rotation
 from sameface.evaluation.case_photos import first_photo
-from sameface.mesh.write import write_file
 from sameface.photo import image
 from sameface.reconstruction.picture import contact_sheet
 

@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-__all__ = ["Array", "Record", "namespace"]
+__all__ = ["Array", "Batch", "Record", "namespace"]
 
 Array = Any  # numpy or torch: jaxtyping checks shape and dtype of either; a union would make every caller say which
 
@@ -44,10 +44,6 @@ class Record:
                 changes[field.name] = function(value)
         return replace(self, **changes)
 
-    def __getitem__(self: Kind, index: Any) -> Kind:
-        """Index the leading (batch) axes of every array field."""
-        return self.map(lambda array: array[index])
-
     def __repr__(self) -> str:
         def show(value: Any) -> str:
             if hasattr(value, "shape"):
@@ -56,3 +52,14 @@ class Record:
 
         inside = ", ".join(f"{f.name}={show(getattr(self, f.name))}" for f in fields(self))
         return f"{type(self).__name__}({inside})"
+
+
+class Batch(Record):
+    """A record whose arrays share leading axes, which can be indexed."""
+
+    __iter__ = None
+    """else Python would count the index up, over what is no sequence too"""
+
+    def __getitem__(self: Kind, index: Any) -> Kind:
+        """Index the leading (batch) axes of every array field."""
+        return self.map(lambda array: array[index])

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Float
 
-from sameface.core.arrays import Array, Record, namespace
+from sameface.core.arrays import Array, Batch, namespace
 
 __all__ = ["Camera", "Perspective", "WeakPerspective", "onto_axis"]
 
@@ -38,7 +38,7 @@ def _turned(rotation: Array, affine: Float[np.ndarray, "2 3"]) -> tuple[Array, f
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class WeakPerspective(Record):
+class WeakPerspective(Batch):
     """q = scale · (R X)_xy + translation: perspective of a face that is far away for its depth."""
 
     rotation: Float[Array, "*b 3 3"]
@@ -75,7 +75,7 @@ class WeakPerspective(Record):
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Perspective(Record):
+class Perspective(Batch):
     """q = focal · X_cam,xy / X_cam,z + center with X_cam = R X + translation: the pinhole camera."""
 
     rotation: Float[Array, "*b 3 3"]

@@ -14,6 +14,23 @@ an unknown name) are ValueError and TypeError.
 """
 
 
+def compared(value: float, limit: float, digits: int = 2) -> tuple[str, str]:
+    """Two numbers for a message, with as many more digits as show which of them is larger.
+
+    >>> compared(0.5987, 0.6), compared(0.2, 0.6)
+    (('0.599', '0.600'), ('0.20', '0.60'))
+    """
+    while digits < 9 and value != limit and f"{value:.{digits}f}" == f"{limit:.{digits}f}":
+        digits += 1
+    return f"{value:.{digits}f}", f"{limit:.{digits}f}"
+
+
+def in_one_line(error: BaseException) -> str:
+    """What an error of the system or of a library says."""
+    said = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return " ".join(said.split()) or type(error).__name__
+
+
 class SameFaceError(Exception):
     """Base of every error that a user of sameface can cause and mend."""
 

@@ -11,6 +11,7 @@ __all__ = [
     "barycentric",
     "euler_from_rotation",
     "intersection_over_union",
+    "inverse_affine",
     "nearest_rotation",
     "rotation_from_6d",
     "rotation_from_axis_angle",
@@ -62,6 +63,12 @@ def similarity_2d(source: Float[np.ndarray, "L 2"], target: Float[np.ndarray, "L
 def apply_affine(affine: Float[Array, "*b D E"], points: Float[Array, "*b L D"]) -> Float[Array, "*b L D"]:
     """x ↦ A x + b for affine = [A | b] (E = D + 1)."""
     return points @ affine[..., :-1].swapaxes(-1, -2) + affine[..., None, :, -1]
+
+
+def inverse_affine(affine: Float[np.ndarray, "2 3"]) -> Float[np.ndarray, "2 3"]:
+    """The affine that undoes one."""
+    linear = np.linalg.inv(affine[:, :2])
+    return np.concatenate([linear, -linear @ affine[:, 2:]], axis=1)
 
 
 def nearest_rotation(matrix: Float[Array, "*b 3 3"]) -> Float[Array, "*b 3 3"]:

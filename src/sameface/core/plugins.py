@@ -1,8 +1,10 @@
 """The folder is the registry: a method, data set, benchmark or morphable model is one file, named by its file name.
 
 `names("methods")` lists the files of `sameface/training/methods/` that define what a method must;
-`load("methods", "detector")` imports one of them. The path of your own file works in place of a name everywhere:
-`load("methods", "./mine.py")`.
+`load("methods", "detector")` imports one of them. The path of your own file works in place of a name everywhere that
+you say it yourself: `load("methods", "./mine.py")`. What a file says (the settings of a run, labels.json) goes through
+`named`, which runs a file only if you said it too, by `load` or `trust`: whoever hands over a folder must not choose
+the code that runs.
 """
 
 import ast
@@ -13,11 +15,12 @@ import sys
 from functools import cache
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from sameface.core.errors import BadData
-from sameface.core.files import names_in
+from sameface.core.files import hint, names_in, sha256
 
-__all__ = ["dataset_at", "is_file", "load", "names"]
+__all__ = ["dataset_at", "fingerprint", "is_file", "load", "named", "names", "trust", "trusted"]
 
 REQUIRED = {
     "methods": ("Config", "Method"),
@@ -33,6 +36,8 @@ FOLDERS = {
     "morphable": "morphable",
 }
 """where the package keeps them"""
+_trusted: dict[str, Path] = {}
+"""sha256 → the files that the user named for what data may ask for"""
 
 
 @cache
@@ -53,6 +58,7 @@ def load(kind: str, name: str) -> ModuleType:
     _check(kind)
     if is_file(name):
         module = _load_file(Path(name))
+        trust(name)
     elif name in names(kind):
         module = importlib.import_module(f"sameface.{FOLDERS[kind].replace('/', '.')}.{name}")
     else:
@@ -78,8 +84,55 @@ def dataset_at(source: str) -> tuple[ModuleType, Path]:
         )
     dataset, root = load("datasets", name), Path(folder).expanduser()
     if not root.is_dir():
-        raise BadData(f"there is no folder {root}, where data set {name} was said to be")
+        raise BadData(f"there is no folder {folder}, where data set {name} was said to be{hint(folder)}")
     return dataset, root
+
+
+def trust(*files: str | Path) -> None:
+    """Python files that data may ask for from now on, in this process; each is known by what is in it.
+
+    Raises ValueError for a file that is not there.
+    """
+    for file in files:
+        path = Path(file).expanduser().resolve()
+        if not path.is_file():
+            raise ValueError(f"there is no file {file}; give the path of an existing .py file")
+        digest = sha256(path)
+        _trusted.pop(digest, None)
+        _trusted[digest] = path
+
+
+def trusted() -> tuple[Path, ...]:
+    """The files that were trusted, for a process that is to trust the same ones."""
+    return tuple(_trusted.values())
+
+
+def fingerprint(name: str) -> dict[str, str]:
+    """What to write down beside a plug-in's name, so that `named` knows a file again: nothing for one of ours."""
+    return {"sha256": sha256(Path(name).expanduser().resolve())} if is_file(name) else {}
+
+
+def named(kind: str, name: Any, digest: Any, where: Path, flag: str = "--plugin") -> ModuleType:
+    """The module of a plug-in that the file `where` names: one of ours, or a file that the user trusts.
+
+    `digest` is the sha256 that stands beside the name (None in files before 0.2.0, and where somebody wrote the file by
+    hand: then the file's name decides).
+    Raises BadData, with the flag to give, for any other file, and for what is no name.
+    """
+    if not isinstance(name, str):
+        raise BadData(f"{where} names a {_singular(kind)} by {name!r}, which is no text; is it whole?")
+    if not is_file(name):
+        if name not in names(kind):
+            raise BadData(f"{where} names the {_singular(kind)} {name!r}; there are: {', '.join(names(kind))}")
+        return load(kind, name)
+    for known, file in reversed(_trusted.items()):
+        if known == digest or (digest is None and file.name == Path(name).name):
+            return load(kind, str(file))
+    other = f" ({', '.join(file.name for file in _trusted.values())} is not what it was made with)" if _trusted else ""
+    raise BadData(
+        f"{where} was made with a {_singular(kind)} that is a Python file, {Path(name).name}, and no file of a folder "
+        f"is run unless you name it: if you trust it, give {flag} {Path(name).name}{other}"
+    )
 
 
 def is_file(name: str) -> bool:

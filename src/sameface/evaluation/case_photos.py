@@ -13,9 +13,10 @@ from sameface.core.geometry import intersection_over_union
 from sameface.evaluation.case import Case
 from sameface.photo import image
 from sameface.photo.face import Observation, Photo
-from sameface.photo.predictor import FIVE, Predictor, load
+from sameface.photo.predictor import FIVE, Predictor, second
 from sameface.photo.turned import observe_turned
 from sameface.photo.views import evenly
+from sameface.reconstruction.choice import candidates
 
 __all__ = ["Problem", "first_error", "first_photo", "look", "look_at_all", "photos_of", "text_of"]
 
@@ -50,12 +51,12 @@ def first_photo(case: Case) -> Photo:
 def look(photo: Photo, place: Float[np.ndarray, "K 2"] | None, network: Predictor) -> Observation:
     """What a network that measures our model's dense points sees of the face that is meant.
 
-    That is the face whose box overlaps most with the place (intersection over union); without a place the largest.
-    Raises NoFaceFound.
+    That is the face whose box overlaps most with the place (intersection over union); without a place the largest and
+    most central. Raises NoFaceFound.
     """
-    faces = observe_turned(photo, network, identity=load("identity"))
+    faces = observe_turned(photo, network, second=second())
     if place is None:
-        return faces[0]
+        return candidates(faces)[0].face
     five = [network.description["point_ids"].index(k) for k in FIVE]
 
     def own(face: Observation) -> np.ndarray:

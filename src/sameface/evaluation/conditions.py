@@ -18,9 +18,9 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from sameface.core.arrays import Record
+from sameface.core.files import write_file
 from sameface.core.geometry import euler_from_rotation
 from sameface.evaluation.case import Case, pose
-from sameface.mesh.write import write_file
 from sameface.metrics.verification import area_under_curve
 from sameface.morphable import MorphableModel, default
 

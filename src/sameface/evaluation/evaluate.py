@@ -24,17 +24,24 @@ import numpy as np
 
 from sameface.core import errors, plugins, processes
 from sameface.core.errors import BadData, SameFaceError
+from sameface.core.files import hint, make_folder, write_file
+from sameface.core.npz import read_npz
 from sameface.evaluation import systems
 from sameface.evaluation.case import Answer, Case, CaseFailed
 from sameface.evaluation.report import Failure, LeftOut, Report, Row, draw
 from sameface.evaluation.systems import Measured
-from sameface.mesh.write import write_file
-from sameface.reconstruction.outputs import make_folder, stem
+from sameface.reconstruction.outputs import stem
 
 __all__ = ["evaluate"]
 
 CASES_AT_ONCE = 4
 """that a process is handed"""
+LARGEST_ANSWER = 1 << 30
+"""bytes of what was measured in one case"""
+KINDS = {
+    name: kind for name, kind in vars(errors).items() if isinstance(kind, type) and issubclass(kind, SameFaceError)
+}
+"""the failures of a case that are kept"""
 
 
 def evaluate(
@@ -62,7 +69,7 @@ def evaluate(
     chosen = cases[:limit]
     values = tuple((field.name, getattr(options, field.name)) for field in fields(options))
     files = _in_full(benchmark, plugins.is_file(benchmark)), _in_full(model, model not in systems.NAMES)
-    job = _Job(files[0], values, files[1], _folder(out, cache))
+    job = _Job(files[0], values, files[1], _folder(out, cache, root))
     done = []
     for case, outcome in zip(chosen, _outcomes(job, chosen, workers), strict=True):
         done.append(outcome)
@@ -163,10 +170,8 @@ def _one(job: _Job, case: Case) -> _Outcome:
 def _measured(system: systems.System, case: Case, folder: str | None) -> Measured:
     """What the system measured, from disk if it did so before; a face that was not found stays not found."""
     file = None if folder is None else Path(folder) / f"{_key(system, case)}.npz"
-    if file is not None and file.is_file():
-        with np.load(file, allow_pickle=False) as opened:
-            measured = dict(opened)
-    else:
+    measured = None if file is None else _kept(file)
+    if measured is None:
         try:
             measured = system.measure(case)
         except SameFaceError as error:
@@ -177,8 +182,21 @@ def _measured(system: systems.System, case: Case, folder: str | None) -> Measure
             write_file(file, buffer.getvalue())
     if "failure" in measured:
         kind, message = measured["failure"].tolist()
-        raise getattr(errors, kind)(message)
+        raise KINDS[kind](message)
     return measured
+
+
+def _kept(file: Path) -> Measured | None:
+    """What was measured before; None if it was not, or is not whole: then it is measured again."""
+    if not file.exists():
+        return None
+    try:
+        measured = read_npz(file, LARGEST_ANSWER)
+        if "failure" in measured and measured["failure"].tolist()[0] not in KINDS:
+            return None
+        return measured
+    except (BadData, TypeError, IndexError):
+        return None
 
 
 def _key(system: systems.System, case: Case) -> str:
@@ -228,20 +246,23 @@ def _check(limit: int | None, workers: int) -> None:
         raise ValueError(f"workers is {workers}; at least one process has to work")
 
 
-def _folder(out: Path | None, cache: bool) -> str | None:
+def _folder(out: Path | None, cache: bool, root: Path) -> str | None:
     """Make the folders for results and say where to keep what was measured, if anywhere."""
     if out is None:
         return None
     import matplotlib  # what is missing is said now, not after an hour
 
     del matplotlib
-    make_folder(out / "answers" if cache else out)
+    make_folder(out, root)
+    if cache:
+        make_folder(out / "answers")
     return str(out / "answers") if cache else None
 
 
 def _cases(plugin: Any, root: Path, options: Any) -> list[Case]:
     if not root.is_dir():
-        raise BadData(f"there is no folder {root}; give --data the folder of the benchmark as its owners distribute it")
+        wanted = "give --data the folder of the benchmark as its owners distribute it"
+        raise BadData(f"there is no folder {root}{hint(str(root))}; {wanted}")
     cases = plugin.cases(root, options)
     if not cases:
         raise BadData(f"{root} holds no case of this benchmark; its layout: {(plugin.__doc__ or '').strip()}")

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from sameface.mesh.write import write_file
+from sameface.core.files import write_file
 
 __all__ = ["boxes", "cumulative", "error_by_yaw", "roc"]
 

@@ -5,17 +5,22 @@ The seven, in order: outer and inner corner of the right eye, inner and outer co
 nose, right and left corner of the mouth; right is the subject's. Lengths as the files have them, which should be mm.
 """
 
+from io import StringIO
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float
 
 from sameface.core.errors import BadData
+from sameface.core.files import read_text
+from sameface.core.npz import read_npy
 from sameface.evaluation.case import Case
 from sameface.mesh.read import read_mesh
 
 __all__ = ["SEVEN", "predicted"]
 
+LARGEST_POINTS = 1 << 20
+"""bytes of a file of points"""
 SEVEN = (36, 39, 42, 45, 33, 48, 54)
 """iBUG's numbers of NoW's points"""
 
@@ -41,7 +46,8 @@ def _beside(folder: Path, case: Case, suffixes: tuple[str, ...]) -> Path | None:
 
 def _points(file: Path) -> Float[np.ndarray, "68 3"]:
     try:
-        found = np.load(file, allow_pickle=False) if file.suffix == ".npy" else np.loadtxt(file, delimiter=None)
+        binary = file.suffix == ".npy"
+        found = read_npy(file, LARGEST_POINTS) if binary else np.loadtxt(StringIO(read_text(file, LARGEST_POINTS)))
         found = np.asarray(found, np.float64)
     except (OSError, ValueError, EOFError) as error:
         raise BadData(f"{file.name} cannot be read as points ({error}); write 7 × 3 numbers") from None

@@ -18,7 +18,7 @@ from sameface.metrics.scans import IBUG_SEVEN, crop, now_crop
 from sameface.morphable import default
 from sameface.morphable.scan_fit import Fitted, fit_landmarks, fit_scan
 from sameface.photo.face import Observation, Photo
-from sameface.photo.predictor import load
+from sameface.photo.predictor import load, second
 from sameface.photo.turned import GOOD, observe_turned
 from sameface.reconstruction.picture import render
 from sameface.reconstruction.reconstruct import join
@@ -121,7 +121,7 @@ def _look(
     camera = WeakPerspective(rotation, SIDE / 2 - zoom * (low + high) / 2, np.array(zoom), (SIDE, SIDE))
     picture = render(*_drawable(scan, rotation), camera)
     try:
-        return observe_turned(Photo(picture, "the scan"), load("default"), identity=load("identity"))[0], camera
+        return observe_turned(Photo(picture, "the scan"), load("default"), second=second())[0], camera
     except NoFaceFound:
         return None, camera
 

@@ -49,7 +49,7 @@ ANSWERS = tuple(field.name for field in fields(Answer))
 NAMES = ("default", "mean")
 """what is no path"""
 CODE = (
-    "photo/observe", "reconstruction/agreement", "reconstruction/fit", "reconstruction/cameras",
+    "photo/observe", "photo/eyes", "reconstruction/agreement", "reconstruction/fit", "reconstruction/cameras",
     "reconstruction/reconstruct", "photo/detect", "photo/predictor", "photo/image", "photo/decode", "photo/lens",
     "photo/turned", "photo/clip", "photo/views", "core/camera", "core/geometry", "evaluation/systems",
     "evaluation/case", "evaluation/case_photos", "evaluation/networks", "morphable/points",
@@ -196,5 +196,5 @@ def _ours() -> str:
     """sha256 of what is ours, read once: code that changes meanwhile is not the code that runs."""
     here = Path(__file__).parent.parent
     files = [here / f"{module}.py" for module in CODE] + [detect.NETWORK, here / "assets" / "face_model.npz"]
-    files += [load_network(name).path for name in ("default", "identity")]
+    files += [load_network(name).path for name in ("default", "identity", "eyes")]
     return sha256(*files)

@@ -5,7 +5,8 @@ import os
 import numpy as np
 from jaxtyping import Float, Int
 
-from sameface.mesh.write import check_mesh, write_file
+from sameface.core.files import write_file
+from sameface.mesh.write import check_mesh
 
 __all__ = ["closed", "write_stl"]
 

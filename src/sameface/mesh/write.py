@@ -16,10 +16,10 @@ import numpy as np
 from jaxtyping import Float, Int, UInt8
 
 from sameface import __version__
-from sameface.core.errors import BadOutput
+from sameface.core.files import write_file
 from sameface.core.geometry import vertex_normals
 
-__all__ = ["Animation", "check_mesh", "write_file", "write_glb", "write_obj", "write_ply"]
+__all__ = ["Animation", "check_mesh", "write_glb", "write_obj", "write_ply"]
 
 CLAY = (0.60, 0.50, 0.45)
 """linear RGB of a mesh without a texture"""
@@ -44,22 +44,6 @@ class Animation(NamedTuple):
     """of the morph targets, in their order"""
     rotation: Float[np.ndarray, "K 4"]
     """of the head: unit quaternions x, y, z, w, in glTF's axes (+x right, +y up, +z to the viewer)"""
-
-
-def write_file(path: str | os.PathLike[str], content: bytes) -> None:
-    """Write a whole file, or nothing: aside, then renamed. Raises BadOutput with the path and the reason."""
-    path = Path(path)
-    aside = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        aside.write_bytes(content)
-        os.replace(aside, path)
-    except OSError as error:
-        try:
-            aside.unlink(missing_ok=True)
-        except OSError:
-            pass  # the folder itself cannot be written, which is what the message below says
-        why = error.strerror or type(error).__name__
-        raise BadOutput(f"{path} cannot be written ({why}): choose a folder that exists and has space") from None
 
 
 def write_obj(

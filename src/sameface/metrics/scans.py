@@ -12,8 +12,8 @@ from jaxtyping import Float, Int
 from sameface.metrics.alignment import Registration, Similarity, Surface, fit_mesh, icp, procrustes
 
 __all__ = [
-    "IBUG_SEVEN", "Compared", "Distances", "armse", "crop", "distances", "fw3d2019", "micc_deep3d", "micc_ganfit",
-    "micc_genova", "micc_mgcnet", "now", "now_crop", "rmse", "rmse_after_icp", "stirling",
+    "IBUG_SEVEN", "MILLIMETRES", "Compared", "Distances", "armse", "crop", "distances", "fw3d2019", "micc_deep3d",
+    "micc_ganfit", "micc_genova", "micc_mgcnet", "now", "now_crop", "rmse", "rmse_after_icp", "stirling",
 ]  # fmt: skip
 
 IBUG_SEVEN = (36, 39, 42, 45, 33, 48, 54)
@@ -27,7 +27,8 @@ FW3D_RADIUS, FW3D_STEPS, FW3D_EVERY = 95.0, 19, 4
 SHRUNK = 0.7
 """GANFit's points may shrink on their way to the mesh, at worst to nothing; below this part of their size we refuse"""
 _NOSE_TIP, _EYES = 30, (36, 45)
-_MILLIMETRES = {"mm": 1.0, "cm": 10.0, "m": 1000.0}
+MILLIMETRES = {"mm": 1.0, "cm": 10.0, "m": 1000.0}
+"""per unit"""
 
 
 class Distances(NamedTuple):
@@ -202,12 +203,12 @@ def now(
     first shift only, as in the original). Differences from soubhiksanyal/now_evaluation: the solver (`fit_mesh`), and
     that Procrustes never reflects here. Invariant to rigid motions of the mesh, and non-metrical to its size.
     """
-    if unit not in _MILLIMETRES:
-        raise ValueError(f"there is no unit {unit!r}; there are: {', '.join(_MILLIMETRES)}")
+    if unit not in MILLIMETRES:
+        raise ValueError(f"there is no unit {unit!r}; there are: {', '.join(MILLIMETRES)}")
     kept = crop(scan, *now_crop(scan_landmarks))
     start = procrustes(landmarks, scan_landmarks)
     if metrical:
-        start = start._replace(scale=_MILLIMETRES[unit])
+        start = start._replace(scale=MILLIMETRES[unit])
     found = fit_mesh(scan[kept], surface, start=start, scale=not metrical)
     _must_converge(found, "NoW's alignment")
     return Compared(distances(scan[kept], surface, found.similarity).surface, kept, found)

@@ -6,8 +6,7 @@ Inside, whatever the file said: millimetres, coefficients in standard deviations
 """
 
 import json
-import zipfile
-import zlib
+from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from functools import cache, cached_property
 from pathlib import Path
@@ -18,16 +17,17 @@ from jaxtyping import Bool, Float, Int
 
 from sameface.core.arrays import Record
 from sameface.core.errors import BadModel
-from sameface.core.files import sha256
+from sameface.core.files import sha256, written
 from sameface.core.geometry import barycentric
+from sameface.core.npz import read_npz
 
 __all__ = ["MorphableModel", "default", "load"]
 
 FORMAT_VERSION = 1
 LARGEST_FILE = 2_000_000_000
-"""bytes; a model file beyond this is refused before it is read"""
-UNREADABLE = (OSError, ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
-"""what numpy and zipfile raise for damaged files"""
+"""bytes, unpacked; a model file beyond this is refused before it is read"""
+LARGEST_MODE = float(np.finfo(np.float16).max)
+"""mm; what is stored as float16 would become infinite"""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -117,7 +117,12 @@ class MorphableModel(Record):
         return super().__reduce_ex__(protocol)
 
     def save(self, path: Path) -> None:
-        """Write the model as one .npz; the bases as float16 (error below 0.01 mm for a face)."""
+        """Write the model as one .npz; the bases as float16 (error below 0.01 mm for a face).
+
+        Raises BadModel for a model that `load` would not read, BadOutput for a path that cannot be written.
+        """
+        if (fault := _fault({f.name: getattr(self, f.name) for f in fields(self)})) is not None:
+            raise BadModel(f"{path} is not written: {fault}")
         arrays: dict[str, np.ndarray] = {}
         header = {"format": "sameface-morphable", "version": FORMAT_VERSION}
         for f in fields(self):
@@ -135,24 +140,21 @@ class MorphableModel(Record):
             elif value is not None:
                 header[f.name] = value
         arrays["header"] = np.frombuffer(json.dumps(header).encode(), np.uint8)
-        with Path(path).open("wb") as file:
+        with written(path) as file:
             np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
 
 
 def load(path: Path) -> MorphableModel:
     """Read a model written by `MorphableModel.save`.
 
-    Raises BadModel if the file is not such a file. Nothing in it is executed: no pickle.
+    Raises BadModel if the file is not such a file, or its arrays do not fit together. Nothing in it is executed: no
+    pickle.
     """
-    path = Path(path)
-    if path.stat().st_size > LARGEST_FILE:
-        raise BadModel(f"{path} has {path.stat().st_size} bytes; a model file has at most {LARGEST_FILE}")
+    arrays = read_npz(path, LARGEST_FILE, error=BadModel)
     try:
-        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
-            arrays = {key: file[key] for key in file.files}
-        header = json.loads(arrays.pop("header").tobytes())
-    except UNREADABLE as error:
-        what = f"{path} is not a sameface model file ({error})"
+        header = dict(json.loads(arrays.pop("header").tobytes()))
+    except (KeyError, ValueError, TypeError, RecursionError) as error:
+        what = f"{path} is not a sameface model file ({error!r})"
         raise BadModel(f"{what}; make one with `sameface model convert`") from None
     if header.pop("format", None) != "sameface-morphable" or header.pop("version", None) != FORMAT_VERSION:
         raise BadModel(f"{path} is not a sameface model of version {FORMAT_VERSION}; convert it again from its source")
@@ -162,7 +164,7 @@ def load(path: Path) -> MorphableModel:
         name, _, inner = key.partition("/")
         if inner and name in ("regions", "extra"):
             values[name][inner] = array  # type: ignore[index]
-        elif array.dtype == np.float16:
+        elif array.dtype == np.float16 and array.ndim == 3:
             values[name] = np.ascontiguousarray(np.moveaxis(array.astype(np.float32), 0, 2))
         else:
             values[name] = array
@@ -170,7 +172,48 @@ def load(path: Path) -> MorphableModel:
     odd = sorted({*values} - {*known}) + sorted(name for name, needed in known.items() if needed and name not in values)
     if odd:
         raise BadModel(f"{path} is not a whole sameface model: {', '.join(odd)} missing or unknown; convert it again")
+    if (fault := _fault(values)) is not None:
+        raise BadModel(f"{path} is not a sound model: {fault}; convert it again from its source")
     return MorphableModel(**values)  # type: ignore[arg-type]
+
+
+def _fault(values: Mapping[str, Any]) -> str | None:
+    """What is wrong with the fields of a model, so that it cannot be used; None if nothing is."""
+    mean, faces, names = (values.get(name) for name in ("mean", "faces", "expression_names"))
+    if not isinstance(mean, np.ndarray) or not isinstance(faces, np.ndarray) or not isinstance(names, tuple):
+        return "mean and faces are no arrays, or expression_names are no list"
+    if not all(isinstance(text, str) for text in (values["name"], values["licence"], *names)):
+        return "name, licence and expression_names are not all texts"
+    limits = values.get("expression_range", (0.0, 1.0))
+    if len(limits) != 2 or not all(isinstance(one, int | float) and abs(one) < np.inf for one in limits):
+        return f"expression_range is {limits!r}, not two numbers"
+    count, used = mean.shape[0] if mean.ndim else 0, faces.shape[0] if faces.ndim else 0
+    shapes: dict[str, tuple[int | None, ...]] = {
+        "mean": (count, 3), "identity_basis": (count, 3, None), "expression_basis": (count, 3, len(names)),
+        "landmark_weights": (68, 3), "contour_weights": (17, 3), "uv": (count, 2), "albedo_mean": (count, 3),
+        "albedo_basis": (count, 3, None), "faces": (None, 3), "landmark_faces": (68,), "contour_faces": (17,),
+        "mirror": (count,),
+    }  # fmt: skip
+    most = {"faces": count, "mirror": count, "landmark_faces": used, "contour_faces": used}
+    for name, wanted in shapes.items():
+        value = values.get(name)
+        if value is None:
+            continue
+        kind = "i" if name in most else "f"
+        fits = isinstance(value, np.ndarray) and value.dtype.kind == kind and value.ndim == len(wanted)
+        if not fits or any(side not in (None, has) for side, has in zip(wanted, value.shape, strict=True)):
+            numbers = "whole numbers" if kind == "i" else "numbers"
+            return f"{name} is no array of {numbers} of shape {wanted}".replace("None", "any")
+        if kind == "i" and value.size and not 0 <= value.min() <= value.max() < most[name]:
+            return f"{name} goes from {value.min()} to {value.max()}, but counts {most[name]} from 0"
+        if kind == "f" and not np.isfinite(value).all():
+            return f"{name} holds numbers that are not finite"
+        if name.endswith("basis") and value.size and np.abs(value).max() > LARGEST_MODE:
+            return f"{name} holds numbers up to {np.abs(value).max():.3g}; at most {LARGEST_MODE:g} can be stored"
+    for name, flags in values.get("regions", {}).items():
+        if flags.shape != (count,) or flags.dtype.kind != "b":
+            return f"region {name} does not say yes or no for each of {count} vertices"
+    return None
 
 
 @cache

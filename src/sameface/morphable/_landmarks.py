@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from sameface.core.errors import AssetMissing, BadModel
+from sameface.core.files import read_bytes
 from sameface.core.geometry import barycentric
 
 __all__ = ["BFM2009_IDS", "NONECK_IDS", "on_triangles", "on_vertices", "read_landmarks"]
@@ -31,6 +32,8 @@ NONECK_IDS = np.array("""
     5522 6025 7495 8215 8935 10395 10795 9555 8836 8236 7636 6915 5909 7384 8223 9064 10537 8829 8229 7629
     """.split(), np.int64)  # fmt: skip
 
+LARGEST = 1 << 20
+"""bytes of a list of 68 landmarks"""
 LARGEST_MISS = 10.0
 """mm from a landmark to its stated position; another mean expression makes 3, another mesh makes tens"""
 
@@ -98,7 +101,8 @@ def read_landmarks(
 
 def _table(path: Path) -> tuple[Float[np.ndarray, "68 _"], int]:
     """(the numbers, what ids count from)."""
-    lines = [line.strip() for line in Path(path).read_text(errors="replace").splitlines() if line.strip()]
+    text = read_bytes(path, LARGEST, BadModel).decode(errors="replace")
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
     rows = [re.split(r"[\s,;]+", line) for line in lines if line[0] not in "#%"]
     widths = {len(row) for row in rows}
     if len(rows) != 68 or widths not in ({1}, {6}, {8}):

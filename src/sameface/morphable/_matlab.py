@@ -1,17 +1,26 @@
 """Matlab files of either kind (version 5 and 7.3), HDF5 files, and the packages that read them."""
 
 import importlib
+import math
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 
-from sameface.core.errors import BadModel
+from sameface.core.errors import BadModel, in_one_line
+from sameface.core.files import open_file
+from sameface.core.npz import AND, MOST_TIMES
 
 __all__ = ["matlab_names", "needed", "open_hdf5", "read_matlab"]
 
+LARGEST_FILE = 2_000_000_000
+"""bytes of all arrays of one file"""
+DEEPEST = 8
+"""groups within groups; the models that are read have four"""
 HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
 
 
@@ -24,18 +33,43 @@ def needed(module: str, purpose: str) -> ModuleType:
         raise ImportError(f"{purpose} needs {package}: pip install 'sameface[compile]'", name=error.name) from None
 
 
-def open_hdf5(path: Path) -> Any:
-    """An open h5py.File, read only."""
+@contextmanager
+def open_hdf5(path: Path) -> Iterator[Any]:
+    """An open h5py.File, read only. Raises BadModel, also for what cannot be read while it is open."""
     h5py = needed("h5py", "reading .h5 models")
-    try:
-        return h5py.File(path, "r")
-    except OSError as error:
-        raise BadModel(f"{path} is not an HDF5 file, or is cut short ({error}); download it again") from None
+    with open_file(path, BadModel) as opened:  # an open file: nothing in it is taken for the name of another
+        try:
+            with h5py.File(opened, "r") as file:
+                _check_own(h5py, file, LARGEST_FILE)
+                yield file
+        except (OSError, RuntimeError, ValueError, KeyError, TypeError) as error:
+            what = f"{path} is not an HDF5 file of plain arrays, or is cut short ({in_one_line(error)})"
+            raise BadModel(f"{what}; download it again") from None
+
+
+def _check_own(h5py: Any, group: Any, left: int, depth: int = 0) -> int:
+    """Raise ValueError for arrays that lie in other files, or are larger than what is left; how much then is left."""
+    if depth > DEEPEST:
+        raise ValueError("groups within groups without end")
+    for name in group:
+        if not isinstance(group.get(name, getlink=True), h5py.HardLink):
+            raise ValueError(f"{name} is a link")
+        item = group[name]
+        if isinstance(item, h5py.Group):
+            left = _check_own(h5py, item, left, depth + 1)
+        elif isinstance(item, h5py.Dataset):
+            if item.external or item.is_virtual:
+                raise ValueError(f"{name} lies in another file")
+            left -= max(item.nbytes, 1)
+        left -= 1000
+        if left < 0:
+            raise ValueError(f"more than {LARGEST_FILE / 1e6:.0f} MB of arrays")
+    return left
 
 
 def read_matlab(path: Path) -> dict[str, np.ndarray]:
     """The arrays of a .mat file by name, in Matlab's own shapes. Structs and cells of 7.3 files are left out."""
-    with Path(path).open("rb") as file:
+    with open_file(path, BadModel) as file:
         head = file.read(520)
     if HDF5_MAGIC in (head[:8], head[512:]):
         with open_hdf5(path) as file:  # HDF5 stores Matlab's columns as rows
@@ -52,7 +86,12 @@ def matlab_names(path: Path) -> set[str]:
 def _from_version_5(path: Path, function: str) -> Any:
     io = needed("scipy.io", "reading .mat models")
     try:
-        return getattr(io, function)(path)
+        with open_file(path, BadModel) as file:
+            claimed = sum(8 * math.prod(shape) for _, shape, _ in io.whosmat(file))
+            if claimed > min(LARGEST_FILE, MOST_TIMES * Path(path).stat().st_size + AND):
+                raise ValueError(f"its arrays claim {claimed / 1e6:.0f} MB")
+            file.seek(0)
+            return getattr(io, function)(file)
     except (ValueError, TypeError, LookupError, NotImplementedError, OSError, EOFError) as error:
         reason = error
     except (zlib.error, io.matlab.MatReadError) as error:

@@ -16,13 +16,15 @@ Landmarks: vertex ids published by Bas (BFMLandmarks) for the whole mesh, 3DDFA'
 """
 
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from sameface.core.errors import AssetMissing, BadModel
-from sameface.morphable import MorphableModel
+from sameface.core.files import read_bytes, read_text
+from sameface.morphable import LARGEST_FILE, MorphableModel
 from sameface.morphable._checks import as_basis, checked, linear_albedo, require
 from sameface.morphable._landmarks import BFM2009_IDS, NONECK_IDS, on_vertices, read_landmarks
 from sameface.morphable._matlab import read_matlab
@@ -156,8 +158,11 @@ def _exp_pca(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     beside = path.parent / "std_exp.txt"
     if not beside.exists():
         raise AssetMissing(f"beside {path} there is no std_exp.txt, the standard deviations of its modes; add it")
-    deviations = np.loadtxt(beside).ravel()
-    data = path.read_bytes()
+    try:
+        deviations = np.loadtxt(StringIO(read_text(beside, error=BadModel))).ravel()
+    except ValueError as error:
+        raise BadModel(f"{beside} is no list of numbers ({error}); download it again") from None
+    data = read_bytes(path, LARGEST_FILE, BadModel)
     modes = int(np.frombuffer(data, "<i4", 1)[0]) if len(data) >= 4 else 0
     numbers = (len(data) - 4) // 4
     if not 0 < modes <= 1000 or numbers % (3 * (modes + 1)) or (len(data) - 4) % 4:

@@ -18,6 +18,7 @@ from sameface.core.errors import BadData
 from sameface.core.geometry import align
 from sameface.mesh.read import Mesh, read_mesh, read_picked_points
 from sameface.morphable import MorphableModel, default
+from sameface.morphable.plausible import order_problem
 from sameface.morphable.register import Landmarks, Options, register
 
 __all__ = ["Built", "build_model", "laid_on_mean", "landmarks_beside", "landmarks_on", "model_of", "picked_beside"]
@@ -100,6 +101,8 @@ def picked_beside(scan: Path) -> Float[np.ndarray, "68 3"] | None:
         raise BadData(f"{file} has {what}; expected three or more points named by iBUG numbers, 0 to 67")
     picked = np.full((68, 3), np.nan)
     picked[[int(name) for name in points]] = list(points.values())
+    if problem := order_problem(picked):
+        raise BadData(f"{file} {problem}; pick them again")
     return picked
 
 

@@ -15,7 +15,6 @@ flame_static_embedding.pkl (51 inner points) with flame_dynamic_embedding.npy (t
 has only outlines: the frontal one (row 0) then serves as jaw and as contour.
 """
 
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,8 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from sameface.core.errors import AssetMissing, BadModel
-from sameface.morphable import MorphableModel
+from sameface.core.npz import read_npz
+from sameface.morphable import LARGEST_FILE, MorphableModel
 from sameface.morphable._checks import checked, require
 from sameface.morphable.pickles import read_npy, read_pickle
 
@@ -138,11 +138,7 @@ def _content(file: Path) -> dict[str, Any]:
     if not file.exists():
         raise AssetMissing(f"the landmark file {file} does not exist")
     if file.suffix == ".npz":
-        try:
-            with file.open("rb") as opened, np.load(opened, allow_pickle=False) as arrays:
-                return {name: arrays[name] for name in arrays.files}
-        except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-            raise BadModel(f"{file} is not an .npz of arrays ({error}); download it again") from None
+        return dict(read_npz(file, LARGEST_FILE, error=BadModel))
     source = read_npy(file) if file.suffix == ".npy" else read_pickle(file)
     if not isinstance(source, dict):
         raise BadModel(f"{file} holds a {type(source).__name__}; expected a dict of triangles and weights")

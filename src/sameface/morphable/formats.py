@@ -1,12 +1,12 @@
 """Opens a morphable model of any format we know, recognised by what is in the file, not by its name."""
 
 import importlib
-import zipfile
 from pathlib import Path
 
 from sameface import morphable
 from sameface.core.errors import AssetMissing, BadModel
-from sameface.core.files import names_in
+from sameface.core.files import hint, names_in, open_file
+from sameface.core.npz import names_in_npz
 from sameface.morphable import MorphableModel
 from sameface.morphable._matlab import HDF5_MAGIC, matlab_names, open_hdf5
 
@@ -51,10 +51,10 @@ def recognise(path: Path) -> str:
     if path.is_dir():
         names = set(names_in(path))
         kind, seen = _folder(names), f"a folder with {_some(names)}"
-    elif path.is_file():
+    elif path.exists():
         kind, seen = _file(path)
     else:
-        raise AssetMissing(f"there is no file or folder {path}; give the path of a morphable model")
+        raise AssetMissing(f"there is no file or folder {path}{hint(str(path))}; give the path of a morphable model")
     if kind is None:
         raise BadModel(f"{path} is {seen}; expected one of: {'; '.join(KNOWN.values())}")
     return kind
@@ -72,7 +72,7 @@ def _folder(names: set[str]) -> str | None:
 
 def _file(path: Path) -> tuple[str | None, str]:
     """(kind or None, what was seen)."""
-    with path.open("rb") as file:
+    with open_file(path, BadModel) as file:
         head = file.read(520)
     if head[:4] == b"PK\x03\x04":
         return _npz(path)
@@ -90,9 +90,8 @@ def _file(path: Path) -> tuple[str | None, str]:
 
 def _npz(path: Path) -> tuple[str | None, str]:
     try:
-        with zipfile.ZipFile(path) as archive:
-            names = {name.removesuffix(".npy") for name in archive.namelist()}
-    except zipfile.BadZipFile as error:
+        names = set(names_in_npz(path, BadModel))
+    except BadModel as error:
         return None, f"a broken .npz ({error})"
     marks = {"header": "sameface", "template_vertex_positions": "gnm", "landmarks68_jaw_on_surface": "ict"}
     kind = next((kind for mark, kind in marks.items() if mark in names), None)

@@ -13,7 +13,6 @@ Landmarks are in a file of their own, head_sparse_68.txt (68 rows i0 w0 i1 w1 i2
 jaw points 2 to 6 in reverse; that is recognised by steps of more than 30 mm along the jaw, and put right.
 """
 
-import zipfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,7 +20,8 @@ import numpy as np
 from jaxtyping import Bool
 
 from sameface.core.errors import AssetMissing, BadModel
-from sameface.morphable import MorphableModel
+from sameface.core.npz import read_npz
+from sameface.morphable import LARGEST_FILE, MorphableModel
 from sameface.morphable._checks import checked, require
 from sameface.morphable._landmarks import read_landmarks
 
@@ -63,11 +63,7 @@ def load(path: Path, *, landmarks: Path | None = None) -> MorphableModel:
 
 
 def _arrays(path: Path) -> dict[str, np.ndarray]:
-    try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            source = {name: arrays[name] for name in arrays.files}
-    except (OSError, ValueError, AttributeError, TypeError, EOFError, zipfile.BadZipFile) as error:
-        raise BadModel(f"{path} is not an .npz of arrays ({error}); download gnm_head.npz again") from None
+    source = read_npz(path, LARGEST_FILE, error=BadModel)
     require(source, FIELDS, path, "GNM's head model")
     if not str(source["version"]).startswith("3."):
         raise BadModel(f"{path} is GNM of version {source['version']}; this reader knows version 3")

@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from sameface.core.errors import BadModel
-from sameface.morphable import MorphableModel
+from sameface.core.npz import read_npz
+from sameface.morphable import LARGEST_FILE, MorphableModel
 
 __all__ = ["load"]
 
@@ -28,8 +29,7 @@ def load(path: Path) -> MorphableModel:
     Raises BadModel when an array is missing or has the wrong shape.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
-            source = {key: file[key] for key in file.files}
+        source = read_npz(path, LARGEST_FILE, error=BadModel)
         n = len(source["mean"])
         faces = _triangles(source["polygons"])
         names, expression = _arkit(source["expression_names"], source["expression"])
@@ -59,7 +59,7 @@ def load(path: Path) -> MorphableModel:
                 "mediapipe_weights": source["mediapipe468_weights"],
             },
         )
-    except (KeyError, IndexError, OSError, ValueError) as error:
+    except (KeyError, IndexError, TypeError, OSError, ValueError) as error:
         raise BadModel(f"{path} is not the ICT-FaceKit Light npz: {error!r}") from None
     return model
 

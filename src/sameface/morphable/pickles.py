@@ -20,7 +20,9 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+from sameface.core import npz
 from sameface.core.errors import BadModel
+from sameface.core.files import read_bytes
 
 __all__ = ["ALLOWED", "LARGEST_PICKLE", "Unread", "read_npy", "read_pickle"]
 
@@ -123,18 +125,15 @@ def read_npy(path: Path) -> Any:
         header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
         _, _, dtype = header(file)
         if not dtype.hasobject:
-            return np.lib.format.read_array(io.BytesIO(data), allow_pickle=False)
-    except (ValueError, EOFError) as error:
+            return npz.array(data)
+    except npz.BROKEN as error:
         raise BadModel(f"{path} is not a .npy file ({error}); download it again") from None
     array = _loads(data[file.tell() :], str(path))
     return array.item() if isinstance(array, np.ndarray) and array.shape == () else array
 
 
 def _bytes_of(path: Path) -> bytes:
-    size = path.stat().st_size
-    if size > LARGEST_PICKLE:
-        raise BadModel(f"{path} has {size} bytes; a pickled face model has at most {LARGEST_PICKLE}")
-    return path.read_bytes()
+    return read_bytes(path, LARGEST_PICKLE, BadModel)
 
 
 def _loads(data: bytes, source: str) -> Any:

@@ -24,6 +24,7 @@ from sameface.core.errors import BadData
 from sameface.core.geometry import align, vertex_normals
 from sameface.mesh.read import Mesh
 from sameface.metrics.alignment import Similarity, Surface
+from sameface.morphable.plausible import SPREADS, UNITS, size_problem, spread, unit_of
 
 __all__ = ["Landmarks", "Options", "Registered", "check_size", "register"]
 
@@ -31,8 +32,6 @@ FEWEST_POINTS = 300
 """of a scan"""
 LEAST_OVERLAP = 0.15
 """part of the template's vertices that must have a partner on the scan"""
-UNITS = {"metres": 1000.0, "decimetres": 100.0, "inches": 25.4, "centimetres": 10.0, "micrometres": 0.001}
-"""mm per unit"""
 NEIGHBOURS, GAP = 12, 4.0
 """points of a cloud that make a plane; how many times their usual distance a foot may be from the next point"""
 
@@ -126,21 +125,14 @@ def check_size(
     """
     if landmarks is not None and len(landmarks.points) >= 3:
         mine = (vertices[landmarks.corners] * landmarks.weights[..., None]).sum(1)
-        ratio, least, most = _spread(landmarks.points) / _spread(mine), 0.6, 1.6
+        ratio, least, most = spread(landmarks.points) / spread(mine), 0.6, 1.6
     else:
         used = vertices[np.unique(faces)]
-        ratio, least, most = _spread(scan.vertices) / _spread(used), 0.35, 5.0
-    if least <= ratio <= most:
-        return
-    unit = min(UNITS, key=lambda unit: abs(np.log(ratio * UNITS[unit])))
-    close = 0.3 < ratio * UNITS[unit] < 3
-    hint = f"it looks like {unit}: give unit={UNITS[unit]:g} (mm per unit of the file)" if close else "check its unit"
-    raise BadData(f"{name} has {ratio:.3g} times the size of the template, which is in millimetres; {hint}")
-
-
-def _spread(points: np.ndarray) -> float:
-    """RMS distance from the middle."""
-    return float(np.sqrt(((points - np.mean(points, axis=0)) ** 2).sum(1).mean()))
+        ratio, (least, most) = spread(scan.vertices) / spread(used), SPREADS
+    problem, unit = size_problem(ratio, least, most), unit_of(ratio)
+    if problem:
+        hint = f": give unit={UNITS[unit]:g} (mm per unit of the file)" if unit else ""
+        raise BadData(f"{name} {problem}{hint}")
 
 
 # ── nearest points ─────────────────────────────────────────────────────────────────────────────────────────

@@ -16,6 +16,7 @@ and nothing is loaded.
 """
 
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from sameface.core.errors import AssetMissing, BadModel
+from sameface.core.files import read_text
 from sameface.morphable import MorphableModel
 from sameface.morphable._checks import as_basis, checked, outwardness, require
 from sameface.morphable._landmarks import on_vertices
@@ -95,7 +97,10 @@ def _text(folder: Path, name: str) -> np.ndarray:
     file = folder / f"{name}.txt"
     if not file.exists():
         raise AssetMissing(f"{file} is missing; it comes from c++/weights of 3DDFA")
-    return np.loadtxt(file)
+    try:
+        return np.loadtxt(StringIO(read_text(file, error=BadModel)))
+    except ValueError as error:
+        raise BadModel(f"{file} is no table of numbers ({error}); download it again") from None
 
 
 def _from_folder(folder: Path) -> _Parts:

@@ -16,8 +16,8 @@ import numpy as np
 from jaxtyping import Shaped, UInt8
 
 from sameface.core.errors import BadPhoto
+from sameface.core.processes import threads
 from sameface.photo.face import Photo
-from sameface.photo.predictor import threads
 
 if TYPE_CHECKING:
     import av
@@ -171,7 +171,7 @@ def _opened(path: Path) -> Iterator[tuple[Any, Any]]:
                     "pixels are read: scale it down"
                 )
             stream.codec_context.options = {"max_pixels": str(LARGEST_FRAME)}  # frames may be larger than the header's
-            stream.codec_context.thread_count = threads()
+            stream.codec_context.thread_count = threads(large=True)
             stream.thread_type = "AUTO"
             yield file, stream
 

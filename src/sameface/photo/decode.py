@@ -15,16 +15,18 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 from jaxtyping import Shaped, UInt8
-from PIL import Image, ImageCms
+from PIL import Image, ImageCms, features
 
-from sameface.core.errors import BadPhoto
+from sameface.core.errors import BadPhoto, compared, in_one_line
 from sameface.photo.lens import Lens, from_exif
 
-__all__ = ["LARGEST_PHOTO", "Decoded", "array_rgb", "decode", "upright_rgb"]
+__all__ = ["HEAD", "LARGEST_PHOTO", "Decoded", "array_rgb", "decode", "is_picture", "upright_rgb"]
 
 LARGEST_PHOTO = 200_000_000
 """px; a photo beyond this is refused before it is decoded (the largest phone sensors have 199.8 million)"""
 
+HEAD = 64
+"""bytes that tell the kind of a picture file"""
 _DECODERS = {
     "JPEG": ("PIL.JpegImagePlugin", "JpegImageFile"),
     "PNG": ("PIL.PngImagePlugin", "PngImageFile"),
@@ -32,15 +34,18 @@ _DECODERS = {
     "TIFF": ("PIL.TiffImagePlugin", "TiffImageFile"),
     "GIF": ("PIL.GifImagePlugin", "GifImageFile"),
     "BMP": ("PIL.BmpImagePlugin", "BmpImageFile"),
+    "PNM": ("PIL.PpmImagePlugin", "PpmImageFile"),
     "AVIF": ("PIL.AvifImagePlugin", "AvifImageFile"),
 }
 _STARTS = (
     (b"\xff\xd8\xff", "JPEG"), (b"\x89PNG\r\n\x1a\n", "PNG"), (b"GIF8", "GIF"), (b"BM", "BMP"),
-    (b"II*\0", "TIFF"), (b"MM\0*", "TIFF"), (b"II+\0", "TIFF"), (b"MM\0+", "TIFF"),
+    (b"II*\0", "TIFF"), (b"MM\0*", "TIFF"), (b"II+\0", "TIFF"), (b"MM\0+", "TIFF"), (b"P5\n", "PNM"), (b"P6\n", "PNM"),
+    (b"P5 ", "PNM"), (b"P6 ", "PNM"),
 )  # fmt: skip
 _FOREIGN = (
     (b"%PDF", "a PDF document"), (b"PK\x03\x04", "a zip archive"), (b"\x1a\x45\xdf\xa3", "a video (Matroska or WebM)"),
-    (b"\xff\x0a", "a JPEG XL picture"), (b"\0\0\0\x0cJXL ", "a JPEG XL picture"),
+    (b"\xff\x0a", "a JPEG XL picture (Pillow reads none; save it as JPEG or PNG)"),
+    (b"\0\0\0\x0cJXL ", "a JPEG XL picture (Pillow reads none; save it as JPEG or PNG)"),
     (b"\0\0\0\x0cjP  ", "a JPEG 2000 picture"), (b"\xff\x4f\xff\x51", "a JPEG 2000 picture"),
     (b"%!PS", "a PostScript document"), (b"8BPS", "a Photoshop document"), (b"\x1f\x8b", "a gzip archive"),
     (b"\x00\x00\x01\xba", "a video (MPEG)"), (b"\0\0\x01\0", "an icon"), (b"FUJIFILMCCD-RAW", "a camera raw file"),
@@ -48,10 +53,12 @@ _FOREIGN = (
 )  # fmt: skip
 _HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 _AVIF_BRANDS = (b"avif", b"avis")
-_READABLE = "JPEG, PNG, WebP, HEIC, AVIF, TIFF, GIF and BMP"
+_READABLE = "JPEG, PNG, WebP, HEIC, AVIF, TIFF, GIF, BMP and PPM"
 
 _DNG_VERSION, _ORIENTATION, _EXIF_BLOCK = 50706, 0x0112, 0x8769
 
+MOST_SCANS = 200
+"""of a JPEG file; programs write 1 to 20"""
 _BROKEN = (
     OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, EOFError, OverflowError, RuntimeError,
     struct.error, zlib.error, Image.DecompressionBombError,
@@ -73,13 +80,19 @@ def decode(data: bytes, name: str) -> Decoded:
 
     Animations give their first frame. Raises BadPhoto if the bytes are not a whole picture of a kind we read.
     """
-    kind = _kind(data, name)
+    if not data:
+        raise BadPhoto(f"{name} is empty (0 bytes): copy or download it again")
+    kind = _kind(data)
+    if kind is None:
+        raise BadPhoto(f"{name} holds {_foreign(data)}, not a photo; {_READABLE} are read")
     try:
         image = _opened(data, kind, name)
         _check_size(image.width, image.height, name)
+        if kind == "JPEG" and (scans := data.count(b"\xff\xda")) > MOST_SCANS:
+            raise BadPhoto(f"{name} has {scans} scans, each a pass over all its pixels; save it again as JPEG or PNG")
         _load(image, kind)
     except _BROKEN as error:
-        why = str(error) or type(error).__name__
+        why = in_one_line(error)
         if any(word in why.lower() for word in ("truncated", "unexpected end", "premature", "broken data stream")):
             raise BadPhoto(f"{name} is a truncated {kind} file ({why}): copy or download it again") from None
         raise BadPhoto(f"{name} is a damaged or unusual {kind} file ({why}): save it again as JPEG or PNG") from None
@@ -107,12 +120,15 @@ def upright_rgb(image: Image.Image, name: str) -> Decoded:
 
 
 def array_rgb(array: Shaped[np.ndarray, "..."], name: str) -> UInt8[np.ndarray, "H W 3"]:
-    """Pixels (H, W), (H, W, 3) or (H, W, 4) as 8-bit RGB: uint8, uint16 (65535 is white) or float in [0, 1].
+    """Pixels (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) as 8-bit RGB: uint8, uint16 (65535 is white) or float in [0, 1].
 
     Floats up to 0.001 outside [0, 1], as resampling leaves them, are clipped. The order of channels is RGB(A).
     """
+    if array.ndim == 3 and array.shape[2] == 1:
+        array = array[..., 0]
     if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (3, 4)):
-        hint = "; move its first axis last" if array.ndim == 3 and array.shape[0] in (3, 4) else ""
+        hint = "; move its first axis last" if array.ndim == 3 and array.shape[0] in (1, 3, 4) else ""
+        hint = "; several photos are given one by one" if array.ndim == 4 else hint
         raise BadPhoto(f"{name} has shape {array.shape}; a photo is (H, W), (H, W, 3) or (H, W, 4){hint}")
     if array.size == 0:
         raise BadPhoto(f"{name} has shape {array.shape}: there are no pixels in it")
@@ -148,10 +164,14 @@ def _on_white(rgba: UInt8[np.ndarray, "H W 4"]) -> UInt8[np.ndarray, "H W 3"]:
     return ((rgba[..., :3] * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8)
 
 
-def _kind(data: bytes, name: str) -> str:
+def is_picture(head: bytes) -> bool:
+    """Whether a file of these first bytes (HEAD of them are enough) is a picture of a kind that is read."""
+    kind = _kind(head)
+    return kind is not None and (kind != "BMP" or head[6:10] == bytes(4))  # BM alone begins many a text
+
+
+def _kind(data: bytes) -> str | None:
     """The kind of picture file, by its first bytes."""
-    if not data:
-        raise BadPhoto(f"{name} is empty (0 bytes): copy or download it again")
     for start, kind in _STARTS:
         if data.startswith(start):
             return kind
@@ -163,7 +183,7 @@ def _kind(data: bytes, name: str) -> str:
             return "AVIF" if b"avif" in data[16:40] else "HEIC"
         if brand in _AVIF_BRANDS:
             return "AVIF"
-    raise BadPhoto(f"{name} holds {_foreign(data)}, not a photo; {_READABLE} are read")
+    return None
 
 
 def _foreign(data: bytes) -> str:
@@ -186,9 +206,9 @@ def _foreign(data: bytes) -> str:
 def _check_size(width: int, height: int, name: str) -> None:
     """Refuse what would fill the memory."""
     if width * height > LARGEST_PHOTO:
+        millions, most = compared(width * height / 1e6, LARGEST_PHOTO / 1e6, 0)
         raise BadPhoto(
-            f"{name} has {width}×{height} = {width * height / 1e6:.0f} million pixels; "
-            f"at most {LARGEST_PHOTO / 1e6:.0f} million are read: scale it down"
+            f"{name} has {width}×{height} = {millions} million pixels; at most {most} million are read: scale it down"
         )
 
 
@@ -206,7 +226,15 @@ def _opened(data: bytes, kind: str, name: str) -> Image.Image:
     module, decoder = _DECODERS[kind]
     with _header_lock, warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return getattr(importlib.import_module(module), decoder)(io.BytesIO(data))
+        try:
+            found = importlib.import_module(module)
+        except ImportError:
+            raise BadPhoto(f"{name} is a picture of the kind {kind}, which the installed Pillow does not read: update "
+                           "it (pip install -U pillow), or save the picture as JPEG or PNG") from None  # fmt: skip
+        if kind == "AVIF" and not features.check("avif"):
+            raise BadPhoto(f"{name} is an AVIF picture, and the installed Pillow was built without AVIF: install it "
+                           "from a wheel (pip install -U pillow), or save the picture as JPEG or PNG")  # fmt: skip
+        return getattr(found, decoder)(io.BytesIO(data))
 
 
 def _load(image: Image.Image, kind: str) -> None:

@@ -14,10 +14,10 @@ import cv2
 import numpy as np
 from jaxtyping import Float, Int, UInt8
 
-from sameface.core.arrays import Record
+from sameface.core.arrays import Batch
 from sameface.core.errors import AssetMissing
+from sameface.core.processes import threads
 from sameface.photo import MIN_SCORE
-from sameface.photo.predictor import threads
 
 __all__ = ["Faces", "detect", "suppress"]
 
@@ -35,7 +35,7 @@ GREY = 127
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Faces(Record):
+class Faces(Batch):
     """The faces of one photo, the surest first. (0, 0) is the top-left corner of the photo."""
 
     boxes: Float[np.ndarray, "N 4"]

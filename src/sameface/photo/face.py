@@ -24,6 +24,15 @@ class Photo(Record):
     notes: tuple[str, ...] = ()
     """sentences about the photo that the user should read"""
 
+    def __post_init__(self):
+        if self.pixels.ndim != 3 or self.pixels.shape[2] != 3 or self.pixels.dtype != np.uint8:
+            given = f"{self.pixels.shape} {self.pixels.dtype}"
+            raise ValueError(
+                f"{self.name} is {given}; pixels are (H, W, 3) uint8, which sameface.photo.image.read gives"
+            )
+        if self.focal is not None and not 0 < self.focal < np.inf:
+            raise ValueError(f"the focal length of {self.name} is {self.focal}; it is a positive number of px, or None")
+
     @property
     def size(self) -> tuple[int, int]:
         """(width, height), px."""
@@ -49,6 +58,7 @@ class Observation(Record):
     """expected error of each, px"""
     identity: Float[np.ndarray, " S"]
     expression: Float[np.ndarray, " E"]
+    """what to expect of it, 0..1"""
     camera: WeakPerspective
     quality: float
     """0..1, from the network's expected error: 1 sharp and frontal, 0 a guess"""
@@ -56,6 +66,8 @@ class Observation(Record):
     """the part of the photo around the face, for overlays and textures"""
     to_picture: Float[np.ndarray, "2 3"]
     """photo px → picture px"""
+    firmness: Float[np.ndarray, " E"] | None = None
+    """how firmly to expect it, as `fit.Measured` has it"""
     focal_from: str = "given"
     """as the photo's"""
     notes: tuple[str, ...] = ()

@@ -1,59 +1,93 @@
 """Photos in: read them from files or arrays, gather them from folders, and cut crops out of them."""
 
+import base64
+import binascii
 import os
 import re
 import stat
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+from urllib.parse import unquote_to_bytes
 
 import cv2
 import numpy as np
 from jaxtyping import Float, Shaped, UInt8
 from PIL import Image
 
-from sameface.core.errors import BadData, BadPhoto
-from sameface.core.files import names_in
-from sameface.photo.decode import Decoded, array_rgb, decode, upright_rgb
+from sameface.core.errors import BadData, BadPhoto, in_one_line
+from sameface.core.files import hint, names_in, read_bytes
+from sameface.photo.clip import is_video
+from sameface.photo.decode import HEAD, Decoded, array_rgb, decode, is_picture, upright_rgb
 from sameface.photo.face import Photo
 from sameface.photo.lens import Lens
 
-__all__ = ["PHOTO_SUFFIXES", "crop", "gather", "read"]
+__all__ = ["PHOTO_SUFFIXES", "crop", "gather", "left_out", "name_of", "one_by_one", "read"]
 
 PHOTO_SUFFIXES = frozenset(
-    (".jpg", ".jpeg", ".jpe", ".png", ".webp", ".heic", ".heif", ".avif", ".tif", ".tiff", ".gif", ".bmp")
-)
-"""what `gather` takes out of a folder; a file given by name may be called anything"""
+    (
+        ".jpg", ".jpeg", ".jpe", ".jfif", ".jfi", ".jif", ".pjpeg", ".pjp", ".jpg_large", ".jpeg_large", ".mpo", ".png",
+        ".apng", ".webp", ".heic", ".heif", ".hif", ".avif", ".tif", ".tiff", ".gif", ".bmp", ".dib", ".ppm", ".pgm",
+        ".pnm",
+    )
+)  # fmt: skip
+"""what `gather` takes out of a folder unseen; of other files it looks at the first bytes"""
 LARGEST_FILE = 1_000_000_000
 """bytes"""
+AT_ONCE = 1 << 24
+"""bytes that an open file is asked for at a time: it takes that much memory before it reads"""
 SMALLEST_SIDE = 16
 """px"""
+LONGEST_PATH = 4096
+"""characters; no system takes more"""
 _RAW_SUFFIXES = frozenset((".dng", ".nef", ".cr2", ".cr3", ".arw", ".orf", ".rw2", ".pef", ".raf", ".srw"))
 
 PathLike = str | os.PathLike[str]
-Source = PathLike | bytes | Shaped[np.ndarray, "..."] | Image.Image
+
+
+@runtime_checkable
+class ArrayLike(Protocol):
+    """What numpy can take for an array: its own, torch's."""
+
+    def __array__(self, *_: Any, **__: Any) -> np.ndarray: ...
+
+
+@runtime_checkable
+class File(Protocol):
+    """What is open for reading bytes."""
+
+    def read(self, size: int, /) -> bytes: ...
+
+
+Source = PathLike | bytes | bytearray | memoryview | ArrayLike | Image.Image | File
 
 
 def read(source: Source, *, name: str | None = None) -> Photo:
-    """One photo, upright, as 8-bit sRGB: from a path, the bytes of a file, an array (RGB) or a Pillow image.
+    """One photo, upright, as 8-bit sRGB: from a path, the bytes of a file, an open file, an array or a Pillow image.
 
-    Files: JPEG, PNG, WebP, HEIC, AVIF, TIFF, BMP, and the first frame of a GIF. Arrays: (H, W), (H, W, 3) or (H, W, 4),
-    uint8, uint16 or float in [0, 1]. Transparency is composited onto white. `name` is how messages and results call the
-    photo; by default the path. Raises BadPhoto, saying what is wrong, for anything that is not a photo.
+    Files: JPEG, PNG, WebP, HEIC, AVIF, TIFF, BMP, and the first frame of a GIF; also as a data: URL. Arrays (numpy or
+    torch, RGB): (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), uint8, uint16 or float in [0, 1]. Transparency is composited
+    onto white. `name` is how messages and results call the photo; by default the path. Raises BadPhoto, saying what is
+    wrong, for anything that is not a photo.
     """
-    if isinstance(source, np.ndarray):
-        name = name or "the array"
-        decoded = Decoded(array_rgb(source, name), Lens(None))
-    elif isinstance(source, Image.Image):
-        name = name or str(getattr(source, "filename", "") or "the image")
+    name = name or name_of(source) or ("the array" if isinstance(source, ArrayLike) else "the picture in memory")
+    if isinstance(source, Image.Image):
         decoded = _from_pillow(source, name)
-    elif isinstance(source, bytes):
-        name = name or "the picture in memory"
-        decoded = decode(source, name)
+    elif isinstance(source, bytes | bytearray | memoryview):
+        decoded = decode(bytes(source), name)
+    elif isinstance(source, str) and source[:5].lower() == "data:":
+        decoded = decode(_data_url(source, name), name)
     elif isinstance(source, str | os.PathLike):
-        name = name or str(source)
         decoded = decode(_file_bytes(Path(source), name), name)
+    elif isinstance(source, File):
+        decoded = decode(_stream_bytes(source, name), name)
+    elif isinstance(source, ArrayLike):
+        decoded = Decoded(array_rgb(_array(source, name), name), Lens(None))
     else:
-        raise TypeError(f"a photo is a path, bytes, a numpy array or a Pillow image, not {type(source).__name__}")
+        raise TypeError(
+            f"a photo is a path, the bytes of a file, an open file, an array or a Pillow image, not "
+            f"{type(source).__name__}"
+        )
     height, width = decoded.pixels.shape[:2]
     if min(height, width) < SMALLEST_SIDE:
         raise BadPhoto(f"{name} has {width}×{height} pixels; a photo has at least {SMALLEST_SIDE} on each side")
@@ -61,11 +95,81 @@ def read(source: Source, *, name: str | None = None) -> Photo:
     return Photo(decoded.pixels, name, focal, "exif", (note,) if note else ())
 
 
+def one_by_one(photos: Any) -> Iterator[Any]:
+    """What may be photos, out of collections and generators of any depth, one at a time; a photo is no collection."""
+    kind = getattr(getattr(photos, "dtype", None), "kind", None)  # a column of a table is an array too, of paths
+    photo = isinstance(photos, str | bytes | bytearray | memoryview | Mapping) or isinstance(photos, File)
+    if photo or (isinstance(photos, ArrayLike) and kind not in ("U", "O", "T")):
+        yield photos
+    elif isinstance(photos, Collection | Iterator):
+        for one in photos:
+            yield from one_by_one(one)
+    else:
+        yield photos
+
+
+def name_of(source: Any) -> str | None:
+    """The name of the file that a photo comes from, if there is one."""
+    if isinstance(source, str | os.PathLike):
+        return None if os.fspath(source)[:5].lower() == "data:" else _shown(os.fspath(source))
+    name = getattr(source, "filename" if isinstance(source, Image.Image) else "name", None)
+    return os.fspath(name) if name and isinstance(name, str | os.PathLike) else None
+
+
+def _shown(path: str) -> str:
+    """A path as messages show it: what no file system takes may be a whole picture as text."""
+    return path if len(path) <= LONGEST_PATH else f"{path[:40]}… ({len(path)} characters)"
+
+
+def _data_url(url: str, name: str) -> bytes:
+    """The bytes in data:image/jpeg;base64,… (RFC 2397)."""
+    about, comma, text = url[5:].partition(",")
+    if not comma:
+        raise BadPhoto(
+            f"{name} is a data: URL without a comma; expected data:image/jpeg;base64,… with the file after it"
+        )
+    content = unquote_to_bytes(text)
+    if not about.lower().endswith(";base64"):
+        return content
+    try:
+        return base64.b64decode(content + b"=" * (-len(content) % 4))
+    except binascii.Error as error:
+        raise BadPhoto(f"{name} is a data: URL whose base64 is broken ({error}); give the bytes of the file") from None
+
+
+def _stream_bytes(stream: Any, name: str) -> bytes:
+    """What is left to read of an open file."""
+    data = bytearray()
+    while len(data) <= LARGEST_FILE:
+        try:
+            piece = stream.read(min(AT_ONCE, LARGEST_FILE + 1 - len(data)))
+        except (OSError, ValueError, TypeError) as error:  # ValueError: a closed file, or one open as text
+            raise BadPhoto(f"{name} cannot be read ({error}); open the file with open(path, 'rb')") from None
+        if not isinstance(piece, bytes):
+            kind = type(piece).__name__
+            raise BadPhoto(f"{name} is not open for reading bytes: read() gives {kind}; open it with 'rb'")
+        if not piece:
+            break
+        data += piece
+    if not data:
+        raise BadPhoto(f"{name} gives no bytes: it is empty, or was read to its end before; call its seek(0)")
+    if len(data) > LARGEST_FILE:
+        raise BadPhoto(f"{name} has more than {LARGEST_FILE / 1e9:g} GB; that is no photo")
+    return bytes(data)
+
+
+def _array(source: Any, name: str) -> Shaped[np.ndarray, "..."]:
+    try:
+        return np.asarray(source)
+    except (TypeError, ValueError, RuntimeError) as error:  # torch: on a GPU, or with a gradient; it says what to do
+        raise BadPhoto(f"{name} cannot be made a numpy array: {in_one_line(error)}") from None
+
+
 def _from_pillow(image: Image.Image, name: str) -> Decoded:
     try:
         image.load()
     except (OSError, SyntaxError, ValueError) as error:
-        raise BadPhoto(f"{name} cannot be decoded ({error}): open it again, or give its path") from None
+        raise BadPhoto(f"{name} cannot be decoded ({in_one_line(error)}): open it again, or give its path") from None
     return upright_rgb(image, name)
 
 
@@ -73,52 +177,38 @@ def _file_bytes(path: Path, name: str) -> bytes:
     """The content of an ordinary file of sane size."""
     if path.suffix.lower() in _RAW_SUFFIXES:
         raise BadPhoto(f"{name} is a camera raw file: develop it to JPEG or TIFF first")
-    try:
-        status = path.stat()
-        if stat.S_ISDIR(status.st_mode):
-            raise BadPhoto(
-                f"{name} is a folder; give a photo, or gather the photos in it with sameface.photo.image.gather"
-            )
-        if not stat.S_ISREG(status.st_mode):
-            raise BadPhoto(f"{name} is not an ordinary file (a pipe or a device); give the path of a photo")
-        if status.st_size > LARGEST_FILE:
-            raise BadPhoto(f"{name} has {status.st_size / 1e9:.2f} GB; a photo has at most {LARGEST_FILE / 1e9:.0f} GB")
-        return path.read_bytes()
-    except FileNotFoundError:
-        raise BadPhoto(f"there is no file {name}{_nearby(path, name)}") from None
-    except PermissionError:
-        raise BadPhoto(f"{name} may not be read by this user: change its permissions, or copy it") from None
-    except (OSError, ValueError) as error:  # ValueError: a path with a null byte in it
-        raise BadPhoto(f"{name} cannot be read ({error}): check the path and the disk") from None
+    if len(str(path)) > LONGEST_PATH:
+        raise BadPhoto(f"{name} {_TOO_LONG}")
+    if os.path.isdir(path):
+        raise BadPhoto(f"{name} is a folder; give a photo, or gather the photos in it with sameface.photo.image.gather")
+    return read_bytes(path, LARGEST_FILE, BadPhoto, name)
 
 
-def _nearby(path: Path, name: str) -> str:
-    """A hint for a path that leads nowhere."""
-    if re.match(r"(https?|ftp)://", name):
-        return ": it is an address; download the photo first and give its path"
-    return (
-        "; its folder exists, so check the spelling" if os.path.isdir(path.parent) else f"; nor a folder {path.parent}"
-    )
+_TOO_LONG = "is too long for a path; a picture as text is given as its bytes: base64.b64decode(text)"
 
 
 def gather(paths: PathLike | Iterable[PathLike]) -> list[Path]:
     """The photos among files and folders, in the order given.
 
-    Of a folder: the files directly in it with a photo's suffix (`PHOTO_SUFFIXES`, any case), hidden ones left out, in
-    natural order (2.jpg before 10.jpg). A file reached twice counts once. Raises BadPhoto for a missing path and for a
-    folder without photos. Files given by name are not opened here.
+    Of a folder: the files directly in it with a photo's suffix (`PHOTO_SUFFIXES`, any case) or the first bytes of one,
+    hidden ones left out, in natural order (2.jpg before 10.jpg); `left_out` tells of the others. A file reached
+    twice counts once. Raises BadPhoto for a missing path and for a folder without photos. Files given by name are not
+    opened here.
     """
     given = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
-    found: dict[Path, Path] = {}
-    for path in map(Path, given):
+    found: dict[str, Path] = {}
+    for name in given:
+        path, shown = Path(name), _shown(os.fspath(name))
+        if len(str(path)) > LONGEST_PATH:
+            raise BadPhoto(f"{shown} {_TOO_LONG}")
         try:
             folder = stat.S_ISDIR(path.stat().st_mode)
         except FileNotFoundError:
-            raise BadPhoto(f"there is no file or folder {path}{_nearby(path, str(path))}") from None
+            raise BadPhoto(f"there is no file or folder {shown}{hint(shown)}") from None
         except (OSError, ValueError) as error:  # ValueError: a null byte
-            raise BadPhoto(f"{path} cannot be reached ({error}): check the path and its permissions") from None
+            raise BadPhoto(f"{shown} cannot be reached ({in_one_line(error)}): check the path") from None
         for photo in _photos_in(path) if folder else [path]:
-            found.setdefault(photo.resolve(), photo)
+            found.setdefault(os.path.realpath(photo), photo)  # which a link to itself does not stop
     if not found:
         raise BadPhoto("no photos were given; give at least one file or folder")
     return list(found.values())
@@ -129,13 +219,47 @@ def _photos_in(folder: Path) -> list[Path]:
         files = names_in(folder)
     except BadData as error:
         raise BadPhoto(str(error)) from None
-    photos = [folder / name for name in files if name.lower().endswith(tuple(PHOTO_SUFFIXES))]
+    photos = [path for path in (folder / name for name in files) if _is_photo(path)]
     if not photos:
-        holds = f"{len(files)} other files" if files else "no files"
+        folders = names_in(folder, folders=True)
+        inside = f"{len(folders)} folder{'s' if len(folders) > 1 else ''} ({folders[0]} …)" if folders else ""
+        holds = [f"{len(files)} other files"] * bool(files) + [inside] * bool(folders) or ["no files"]
+        todo = f"; give such a folder, or all of them to `sameface bulk {folder}`" if folders else ""
         raise BadPhoto(
-            f"the folder {folder} holds no photos, only {holds}; photos end in {', '.join(sorted(PHOTO_SUFFIXES))}"
+            f"the folder {folder} holds no photos, only {' and '.join(holds)}{todo}; "
+            f"photos end in {', '.join(sorted(PHOTO_SUFFIXES))}"
         )
     return sorted(photos, key=_natural)
+
+
+def left_out(folder: PathLike) -> str:
+    """What of a folder's own files `gather` does not take, in one sentence; empty if it takes all, or it is no folder.
+
+    >>> left_out("there is no such folder")
+    ''
+    """
+    files = [path for path in (Path(folder, name) for name in names_in(folder)) if not _is_photo(path)]
+    clips = [path for path in files if is_video(path)]
+    others = [path for path in files if path not in clips]
+    told = [
+        f"{len(some)} {what}{'s' if len(some) > 1 else ''} ({some[0].name}{', …' if len(some) > 1 else hint})"
+        for some, what, hint in ((clips, "video", "; give it alone"), (others, "other file", ""))
+        if some
+    ]
+    return f"in {os.fspath(folder)}, {' and '.join(told)}" if told else ""
+
+
+def _is_photo(path: Path) -> bool:
+    """Whether a file in a folder is called a photo, or begins like one."""
+    if path.name.lower().endswith(tuple(PHOTO_SUFFIXES)):
+        return True
+    try:
+        if not path.is_file():
+            return False
+        with path.open("rb") as file:
+            return is_picture(file.read(HEAD))
+    except (OSError, ValueError):
+        return False
 
 
 def _natural(path: Path) -> tuple[list[tuple[int, int, str]], str]:

@@ -2,29 +2,37 @@
 
 import hashlib
 import json
-import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from sameface.core.errors import AssetMissing, BadPhoto
-from sameface.core.files import names_in, sha256
+from sameface.core.errors import AssetMissing, BadPhoto, in_one_line
+from sameface.core.files import hint, names_in, read_bytes, sha256
 from sameface.core.geometry import similarity_2d
+from sameface.core.processes import threads
 
 __all__ = [
-    "SPHEREFACE_FIVE", "Predictor", "affine_for_sphereface", "affine_from_five_points", "affine_from_landmarks",
-    "five_of_68", "load", "networks_name", "networks_sha256",
+    "SPHEREFACE_FIVE", "Predictor", "Second", "affine_for_sphereface", "affine_from_five_points",
+    "affine_from_landmarks", "five_of_68", "load", "networks", "networks_name", "networks_sha256", "second",
 ]  # fmt: skip
 
+LARGEST_NETWORK = 2_000_000_000
+"""bytes; ONNX files hold no more"""
+LARGEST_CROP = 4096
+"""px"""
+_ELSEWHERE = b"\n\x08location\x12"
+"""how the place of weights in another file begins (TensorProto.external_data): no weights look like it by chance"""
 ASSETS = Path(__file__).parent.parent / "assets"
 CONTEXT = 1.4
 """crop side / the larger side of the upright landmark box"""
 BOX_PER_EYE_MOUTH = 2.55
 """larger side of the landmark box / distance from the eyes' to the mouth's middle, median of the face table"""
+OTHER_CROPS = ("detect.onnx", "eyes.onnx")
+"""packaged networks that do not look at the crop of a face"""
 FIVE = (468, 473, 4, 61, 291)
 """MediaPipe's numbers of the five points: irises, nose tip, mouth corners"""
 MOUTH_PER_EYES = 1.07
@@ -88,8 +96,7 @@ class Predictor:
     """An ONNX network with its own description inside (crop, model, version); batches of any size."""
 
     path: Path
-    threads: int = 0
-    """0: as many as there are cores"""
+    threads: int = field(default_factory=threads)
 
     @cached_property
     def _session(self) -> Any:
@@ -99,10 +106,17 @@ class Predictor:
         options.intra_op_num_threads = self.threads
         options.log_severity_level = 3
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # idle threads would slow the fit
+        content = read_bytes(self.path, LARGEST_NETWORK, AssetMissing)
+        if _ELSEWHERE in content:
+            raise AssetMissing(
+                f"{self.path} keeps its weights in other files, which are not read; store it in one file"
+            )
         try:
-            return onnxruntime.InferenceSession(str(self.path), options, providers=["CPUExecutionProvider"])
+            return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime's own exceptions share no base class but Exception
-            raise AssetMissing(f"{self.path} is not a network that onnxruntime can load: {error}") from None
+            raise AssetMissing(
+                f"{self.path} is not a network that onnxruntime can load: {in_one_line(error)[:400]}"
+            ) from None
 
     @cached_property
     def description(self) -> dict[str, Any]:
@@ -110,12 +124,22 @@ class Predictor:
         raw = self._session.get_modelmeta().custom_metadata_map.get("sameface")
         if raw is None:
             raise AssetMissing(f"{self.path} carries no sameface description; export it with `sameface export RUN`")
-        return json.loads(raw)
+        try:
+            return _described(json.loads(raw))
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
+            why = in_one_line(error)[:200]
+            raise AssetMissing(
+                f"{self.path} has a sameface description that cannot be meant ({why}); export it anew"
+            ) from None
 
     @property
     def size(self) -> int:
         """Side of the crop, px."""
-        return int(self.description["crop"]["size"])
+        crop = self.description.get("crop")
+        size = crop.get("size") if isinstance(crop, dict) else None
+        if type(size) is not int or not 1 <= size <= LARGEST_CROP:
+            raise AssetMissing(f"{self.path} takes crops of {size!r} px, as it says: that cannot be; export it anew")
+        return size
 
     @cached_property
     def sha256(self) -> str:
@@ -140,17 +164,33 @@ class Predictor:
             raise ValueError(f"{self.name} takes (B, {wanted}) uint8, but got {crops.shape} {crops.dtype}")
         batch = np.ascontiguousarray(np.moveaxis(crops, -1, -3)).astype(np.float32) / 255
         names = [output.name for output in self._session.get_outputs()]
-        said = dict(zip(names, self._session.run(names, {self._session.get_inputs()[0].name: batch}), strict=True))
+        try:
+            answers = self._session.run(names, {self._session.get_inputs()[0].name: batch})
+        except Exception as error:  # onnxruntime's own exceptions share no base class but Exception
+            why = in_one_line(error)[:300]
+            raise AssetMissing(
+                f"{self.path} does not take crops as its description says ({why}); export it anew"
+            ) from None
+        said = dict(zip(names, answers, strict=True))
+        odd = [name for name, one in said.items() if not isinstance(one, np.ndarray) or len(one) != len(batch)]
+        if odd:
+            raise AssetMissing(f"{self.path} gives no array of one answer per crop as {', '.join(odd)}; export it anew")
         broken = [name for name, values in said.items() if not np.isfinite(values).all()]
         if broken:
             raise BadPhoto(f"{self.name} gave {' and '.join(broken)} that are not finite numbers; is its file whole?")
         return said
 
 
-def threads() -> int:
-    """What OMP_NUM_THREADS allows, which onnxruntime does not ask; 0: one per core."""
-    allowed = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]
-    return int(allowed) if allowed.isdigit() else 0
+def _described(told: Any) -> dict[str, Any]:
+    """The description itself. Raises ValueError, TypeError, KeyError for one that cannot be meant."""
+    if not isinstance(told, dict):
+        raise TypeError("it is no JSON object")
+    texts = [told[name] for name in ("method", "version", "morphable") if name in told]
+    if not all(isinstance(text, str) for text in texts):
+        raise TypeError("method, version and morphable are not all texts")
+    if not all(isinstance(yaw, int | float) for yaw in told.get("views", ())):
+        raise TypeError("views are not all numbers")
+    return told
 
 
 _LOADED: dict[Path, Predictor] = {}
@@ -159,22 +199,42 @@ _LOADED: dict[Path, Predictor] = {}
 def load(name: str = "default") -> Predictor:
     """The predictor in a packaged file (`default`) or in your own .onnx; loaded once per process."""
     path = Path(name) if name.endswith(".onnx") else ASSETS / f"{name}.onnx"
-    if not path.is_file():
-        known = [name.removesuffix(".onnx") for name in names_in(ASSETS, ".onnx") if name != "detect.onnx"]
+    if not path.exists():
+        known = [name.removesuffix(".onnx") for name in names_in(ASSETS, ".onnx") if name not in OTHER_CROPS]
+        where = hint(name) if name.endswith(".onnx") else ""
         raise AssetMissing(
-            f"there is no network {name!r}; there are: {', '.join(known)} (or the path of your own .onnx)"
+            f"there is no network {name!r}{where}; there are: {', '.join(known)} (or the path of your own .onnx)"
         )
     path = path.resolve()
     if path not in _LOADED:
-        _LOADED[path] = Predictor(path, threads=threads())
+        _LOADED[path] = Predictor(path)
     return _LOADED[path]
 
 
+class Second(NamedTuple):
+    """Networks that look again at a face whose points are known."""
+
+    identity: Predictor | None
+    """says who it is, of the face as SphereFace aligns it; None where nobody asks"""
+    eyes: Predictor
+    """looks at each eye alone"""
+
+
+def second() -> Second:
+    """The packaged ones."""
+    return Second(load("identity"), load("eyes"))
+
+
+def networks(predictor: str = "default") -> list[Predictor]:
+    """Those that measure a photo: the one for points, and those that look again."""
+    return [load(name) for name in (predictor, *Second._fields)]
+
+
 def networks_name(predictor: str = "default") -> str:
-    """What a reconstruction was made by: name@version of the network for points, and of that for the identity."""
-    return f"{load(predictor).name} {load('identity').name}"
+    """What a reconstruction was made by: name@version of each network."""
+    return " ".join(network.name for network in networks(predictor))
 
 
 def networks_sha256(predictor: str = "default") -> str:
-    """One digest of both."""
-    return hashlib.sha256((load(predictor).sha256 + load("identity").sha256).encode()).hexdigest()
+    """One digest of them all."""
+    return hashlib.sha256("".join(network.sha256 for network in networks(predictor)).encode()).hexdigest()

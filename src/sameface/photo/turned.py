@@ -14,7 +14,7 @@ from sameface.core.errors import NoFaceFound
 from sameface.core.geometry import apply_affine
 from sameface.photo.face import Observation, Photo
 from sameface.photo.observe import observe, picture_around
-from sameface.photo.predictor import Predictor
+from sameface.photo.predictor import Predictor, Second
 
 __all__ = ["observe_turned"]
 
@@ -25,7 +25,7 @@ BETTER = 1.1
 
 
 def observe_turned(
-    photo: Photo, predictor: Predictor, *, identity: Predictor | None = None, min_score: float = 0.6
+    photo: Photo, predictor: Predictor, *, second: Second | None = None, min_score: float = 0.6
 ) -> list[Observation]:
     """As `observe`, but if no face is good, the photo is also looked at turned by 90°, 180° and 270°.
 
@@ -33,13 +33,13 @@ def observe_turned(
     that the photo was turned. Raises NoFaceFound when there is no face from any side.
     """
     try:
-        upright = observe(photo, predictor, identity=identity, min_score=min_score)
+        upright = observe(photo, predictor, second=second, min_score=min_score)
         nothing = None
     except NoFaceFound as error:
         upright, nothing = [], error
     if (least := _best(upright)) >= GOOD:
         return upright
-    turns = [_turned(photo, quarters, predictor, identity, min_score) for quarters in (1, 2, 3)]
+    turns = [_turned(photo, quarters, predictor, second, min_score) for quarters in (1, 2, 3)]
     best = max(turns, key=_best)
     if _best(best) > BETTER * least:
         return best
@@ -53,12 +53,12 @@ def _best(seen: list[Observation]) -> float:
 
 
 def _turned(
-    photo: Photo, quarters: int, predictor: Predictor, identity: Predictor | None, min_score: float
+    photo: Photo, quarters: int, predictor: Predictor, second: Second | None, min_score: float
 ) -> list[Observation]:
     """What is seen once the photo was turned counter-clockwise so many times, as observations of the photo itself."""
     upright = replace(photo, pixels=np.ascontiguousarray(np.rot90(photo.pixels, quarters)))
     try:
-        seen = observe(upright, predictor, identity=identity, min_score=min_score)
+        seen = observe(upright, predictor, second=second, min_score=min_score)
     except NoFaceFound:
         return []
     width, height = photo.size

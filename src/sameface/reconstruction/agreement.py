@@ -7,12 +7,7 @@ from jaxtyping import Float
 
 from sameface.morphable import default
 
-__all__ = ["FARTHEST", "LEAST_QUALITY", "disagreeing", "millimetres", "reason", "strong"]
-
-FARTHEST = 1.5
-"""mm from the others' shape that a photo may be in any case"""
-LEAST_QUALITY = 0.06
-"""what is poorer says too little to count beside better photos"""
+__all__ = ["disagreeing", "millimetres", "reason"]
 
 
 def disagreeing(
@@ -42,17 +37,17 @@ def disagreeing(
     return out, distance
 
 
-def strong(photos: int) -> float:
-    """mm from the joint shape beyond which a photo disagrees strongly: notes and the colours of reports go by this.
-
-    Each of two photos is half as far from the joint shape as from the other.
-    """
-    return FARTHEST / 2 if photos == 2 else FARTHEST
-
-
-def reason(distance: float) -> str:
-    """Why a photo of this distance is left out."""
-    return f"its shape is {distance:.1f} mm from the other photos': another person, or a face hidden or distorted"
+def reason(distance: float, rates: tuple[float, float] | None = None) -> str:
+    """Why a photo of this distance is left out; `rates`: which part of strangers and of own photos such limits find."""
+    known = (
+        ""
+        if rates is None
+        else " ({:.0f} % of strangers are left out so, and {:.0f} % of own photos)".format(
+            *(100 * rate for rate in rates)
+        )
+    )
+    who = "another person, or the same one turned, talking, hidden or distorted"
+    return f"its shape is {distance:.1f} mm from the other photos': {who}{known}"
 
 
 @lru_cache(maxsize=1)

@@ -4,13 +4,14 @@ The multi-image fit of Liu et al. 2018 (sec. 3.3.2, eq. 7), with priors and robu
 identity α (shared), and per photo i the camera c_i and the expression β_i ∈ [0, 1]:
 
     Σ_i Σ_l ρ(|P(c_i) v_l(α, β_i) − q_il| / σ_il)
-        + λ_id (1 + (N−1) r) |α − k ᾱ|² + λ_exp Σ_i |β_i − β̄_i|² + λ_far Σ_i log² (z_i / z̄_i)
+        + λ_id (1 + (N−1) r) |α − k ᾱ|² + λ_exp Σ_i Σ_e h_ie (β_ie − β̄_ie)² + λ_far Σ_i log² (z_i / z̄_i)
 
 ᾱ is what a network says of the identity, on average over the photos (weights (face's size / mean σ)²). Networks make
 the same mistakes in every photo of a person: r is how far the N photos repeat each other. With r = 1, N copies of a
 photo give the shape of one; with r = 0 they count as N independent witnesses and overrule the prior. With k = 0 the
 prior is the average face.
-ρ is Huber's function, q_il the measured points and σ_il their expected errors (px), β̄_i what the network said.
+ρ is Huber's function, q_il the measured points and σ_il their expected errors (px), β̄_i what is expected of the
+expression and h_i how firmly.
 z_i is the distance of the face, an unknown of every photo whose focal length is unknown, and z̄_i what is expected of
 it. Only how much larger near parts look tells it, and a face that is deeper and farther looks nearly the same: where
 points lie a little differently from the model's, the data alone put frontal faces too far away (results/distance.json).
@@ -26,7 +27,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int
 
-from sameface.core.arrays import Record
+from sameface.core.arrays import Batch
 from sameface.core.camera import Camera, Perspective
 from sameface.morphable.points import Points
 from sameface.reconstruction.cameras import camera_jacobian, fit_cameras, huber_weights, moved, ridged
@@ -63,7 +64,7 @@ class Priors:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Measured(Record):
+class Measured(Batch):
     """What was seen in N photos: the start of the fit and its data."""
 
     landmarks: Float[np.ndarray, "N L 2"]
@@ -73,16 +74,18 @@ class Measured(Record):
     identity: Float[np.ndarray, "N S"]
     """the network's, σ"""
     expression: Float[np.ndarray, "N E"]
-    """the network's"""
+    """what is expected of it"""
     camera: Camera
     """batch of N, in photo px"""
     distance: Float[np.ndarray, " N"] | None = None
     """mm, in perspective: what is expected of the distance where the focal length is unknown (the camera's is a start
     then); NaN where it is known; None: all are known"""
+    firmness: Float[np.ndarray, "N E"] | None = None
+    """h: how many times λ_exp holds each expression to what is expected; None: once"""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Fit(Record):
+class Fit(Batch):
     """The minimum found."""
 
     identity: Float[np.ndarray, "N S"]
@@ -165,6 +168,8 @@ class _State:
         start = _per_owner(trust[:, None] * measured.identity, owner) / _per_owner(trust, owner)[:, None]
         start = start if known is None else np.tile(known, (len(start), 1))
         self.expected = priors.network * start
+        firmness = measured.firmness
+        self.hold = priors.expression * (np.ones_like(measured.expression) if firmness is None else firmness)
         self.identity, self.expression = start.copy(), np.clip(measured.expression, 0, 1).astype(np.float64)
         shape = self.model(self.identity[owner], self.expression)
         self.camera = fit_cameras(
@@ -179,7 +184,7 @@ class _State:
         distance = np.sqrt(self.residual[..., 0] ** 2 + self.residual[..., 1] ** 2) / self.measured.sigma
         inside = np.minimum(distance, self.priors.huber)
         data = (inside * (2 * distance - inside)).sum(1)
-        self.cost = data + self.priors.expression * ((self.expression - self.measured.expression) ** 2).sum(1)
+        self.cost = data + (self.hold * (self.expression - self.measured.expression) ** 2).sum(1)
         if self.lens is not None:
             self.cost += self.priors.distance * self.nearer() ** 2
         return self.cost
@@ -232,9 +237,8 @@ class _State:
             return _eliminated(self.normal(part, slice(n_expression)), self.n_camera)
 
         hessian, gradient, back = self.by_parts(reduced)
-        pull = self.priors.expression
-        gradient = gradient + pull * (self.measured.expression - self.expression)
-        goal = _boxed(hessian + pull * np.eye(n_expression), gradient, self.expression)
+        gradient = gradient + self.hold * (self.measured.expression - self.expression)
+        goal = _boxed(hessian + self.hold[:, None] * np.eye(n_expression), gradient, self.expression)
         delta = goal - self.expression
         move = _followed(back, delta)
         start = (self.camera, self.expression)
@@ -248,14 +252,13 @@ class _State:
 
     def step_identity(self) -> None:
         """Ridge regression in each person's identity, cameras and free expressions moving along."""
-        first, p = self.n_camera, self.priors
+        first = self.n_camera
         count = first + self.expression.shape[1]
-        ridge = np.append(np.zeros(first), np.full(count - first, p.expression))
 
         def reduced(part: slice) -> tuple[np.ndarray, ...]:
-            normal, now = self.normal(part), self.expression[part]
-            pull = np.zeros((len(now), count))
-            pull[:, first:] = p.expression * (self.measured.expression[part] - now)
+            normal, now, hold = self.normal(part), self.expression[part], self.hold[part]
+            ridge, pull = np.zeros((2, len(now), count))
+            ridge[:, first:], pull[:, first:] = hold, hold * (self.measured.expression[part] - now)
             slope = (pull + normal[:, :count, -1])[:, first:]
             stuck = np.zeros_like(pull, dtype=bool)  # at a bound and pushed against it
             stuck[:, first:] = ((now <= 0) & (slope < 0)) | ((now >= 1) & (slope > 0))
@@ -291,7 +294,7 @@ def _eliminated(
     (N, count, others + 1) that gives their step back. `ridge`, `pull` are the prior's; `stuck` ones stay."""
     local, rhs = ridged(normal[:, :count, :count]), normal[:, :count, count:]
     if ridge is not None:
-        local += np.diag(ridge)
+        local += ridge[:, None] * np.eye(count)
     if pull is not None:
         rhs[..., -1] += pull
     if stuck is not None:
@@ -360,6 +363,8 @@ def _check(points: Points, measured: Measured) -> None:
     for name in ("landmarks", "sigma", "identity", "expression"):
         if not np.isfinite(getattr(measured, name)).all():
             raise ValueError(f"the measured {name} of {n} photos contain values that are not finite")
+    if measured.firmness is not None and not (np.isfinite(measured.firmness) & (measured.firmness >= 0)).all():
+        raise ValueError("the firmness of an expected expression is a number of at least 0")
     if not (measured.sigma > 0).all():
         raise ValueError("every landmark needs a positive expected error sigma (px)")
     distance = measured.distance

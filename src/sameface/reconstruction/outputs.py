@@ -11,14 +11,14 @@ import cv2
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from sameface.core.errors import BadOutput
+from sameface.core.files import make_folder, write_file
 from sameface.core.geometry import vertex_normals
 from sameface.mesh.solid import write_stl
-from sameface.mesh.write import Animation, write_file, write_glb, write_obj, write_ply
+from sameface.mesh.write import Animation, write_glb, write_obj, write_ply
 from sameface.reconstruction.report import write_report
 from sameface.reconstruction.result import Reconstruction
 
-__all__ = ["PHOTOS", "Row", "make_folder", "stem", "unused", "write_answer", "write_person", "write_rows"]
+__all__ = ["PHOTOS", "Row", "stem", "unused", "write_answer", "write_person", "write_rows"]
 
 _FILES = {
     "obj": "neutral.obj",
@@ -29,7 +29,7 @@ _FILES = {
     "report": "report.html",
 }
 
-PHOTOS = "photos.json"
+PHOTOS, OVERLAY, SKIN = "photos.json", "-overlay.png", "neutral.png"
 LONGEST_STEM = 120
 """bytes; file systems take names of 255, and endings follow"""
 
@@ -41,17 +41,8 @@ class Row(NamedTuple):
     folder: str | None
     """inside the run's folder; "." is that folder itself"""
     problem: str | None = None
-    """BadPhoto, NoFaceFound, PoorPhoto, Disagrees, BadOutput"""
+    """BadPhoto, NoFaceFound, PoorPhoto, Copy, Disagrees, BadOutput, Stopped"""
     message: str | None = None
-
-
-def make_folder(folder: Path) -> None:
-    """Make a folder for results, unless it is there. Raises BadOutput."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        why = error.strerror or error
-        raise BadOutput(f"{folder} cannot be made or used as a folder for results ({why}): choose another") from None
 
 
 def write_answer(
@@ -84,7 +75,7 @@ def write_person(answer: Reconstruction, folder: Path, kinds: Sequence[str], *, 
     for k, view in enumerate(answer.views):
         name = unused(stem(view.seen.photo), taken)
         if "overlay" in kinds:
-            write_file(folder / f"{name}-overlay.png", _png(answer.overlay(k)))
+            write_file(folder / f"{name}{OVERLAY}", _png(answer.overlay(k)))
         if "views" in kinds:
             answer.save(folder / f"{name}.obj", view=k)
 

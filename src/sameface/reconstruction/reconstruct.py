@@ -8,8 +8,9 @@ import numpy as np
 from jaxtyping import Float
 
 from sameface.core.camera import Perspective, WeakPerspective
-from sameface.core.errors import BadPhoto, NoFaceFound, SameFaceError
+from sameface.core.errors import BadPhoto, NoFaceFound, SameFaceError, compared
 from sameface.core.geometry import align, barycentric
+from sameface.core.processes import few_threads
 from sameface.morphable import MorphableModel, default
 from sameface.morphable.points import Points
 from sameface.photo import MIN_SCORE, image
@@ -17,16 +18,20 @@ from sameface.photo.face import Observation, Photo
 from sameface.photo.image import Source
 from sameface.photo.lens import focal_in_px
 from sameface.photo.observe import observe, points_of
-from sameface.photo.predictor import Predictor, load, networks_name
+from sameface.photo.predictor import Predictor, load, networks_name, second
 from sameface.photo.turned import observe_turned
-from sameface.reconstruction.agreement import FARTHEST, LEAST_QUALITY, disagreeing, reason, strong
+from sameface.reconstruction.agreement import disagreeing, reason
 from sameface.reconstruction.cameras import in_perspective
+from sameface.reconstruction.choice import candidates, choose
+from sameface.reconstruction.copies import counted, note
+from sameface.reconstruction.doubts import doubts, far_apart
 from sameface.reconstruction.fit import Fit, Measured, Priors, fit, tempered
 from sameface.reconstruction.result import Reconstruction, View
 
 __all__ = [
     "Looked",
     "check_options",
+    "first_error",
     "join",
     "look",
     "measured",
@@ -41,11 +46,13 @@ PUPILS, BLINKS = (468, 473), ("eyeBlinkRight", "eyeBlinkLeft")
 """MediaPipe's numbers of the subject's right and left pupil, and the expressions that shut these eyes"""
 LEAST_FACING, MOST_SHUT = 0.7, 0.5
 """an iris is measured where the cosine of the head's turn is at least the first, and the blink at most the second"""
-APART = 1.75
-"""parts of the others' median: a photo whose own shape is farther than this, and than `FARTHEST`, from the joint
-shape of the others is taken for somebody else or a bad fit (results/outliers.json)"""
-NAMED = 3
-"""photos that a note names"""
+FARTHEST, APART = 1.5, 1.75
+"""mm RMS, and parts of the others' median: a photo whose own shape is farther than both from the others' joint shape is
+taken for somebody else or a bad fit"""
+NOTICED, MISTAKEN = 0.5, 0.008
+"""of strangers and of a person's own photos, the part that is left out at these limits (results/outliers.json)"""
+LEAST_QUALITY = 0.06
+"""a worse photo does not count when there is a better one"""
 LONGEST_WINDOW = 10.0
 """s; more would smooth away whatever a face does"""
 LEAST_SCORE = 0.05
@@ -64,7 +71,7 @@ class Looked:
 
 
 def reconstruct(
-    *photos: Source | Photo | Iterable[Source | Photo],
+    *photos: Source | Photo | Iterable[Any],
     face: int | None = None,
     predictor: str = "default",
     iris: bool = False,
@@ -73,31 +80,35 @@ def reconstruct(
     focal: float | str | None = None,
     priors: Priors | None = None,
 ) -> Reconstruction:
-    """The 3D face of ONE person from one or several photos (paths, bytes, arrays or Pillow images).
+    """The 3D face of ONE person from one or several photos: whatever `image.read` reads, and collections of that.
 
-    In each photo the largest face is taken, or the `face`-th largest (1 is the largest). A photo that cannot be used is
-    left out and named in `dropped`; if none can be used, the first problem is raised (BadPhoto, NoFaceFound).
+    Of several faces in a photo the one is taken that the other photos show, or else the largest and most central
+    (`choice.choose`; a note says so), or the `face`-th largest (1 is the largest). Copies of a photo count once. A
+    photo that cannot be used is left out and named in `dropped`; if none can be used, the first problem is raised
+    (BadPhoto, NoFaceFound).
 
     Millimetres are those of an average head unless `iris` (the human iris is 11.7 mm wide) or `ipd` (the distance
     between the pupils in mm) sets the scale. The focal length of a photo is that of its EXIF data, or `focal` for all
     photos: a number of px, or a text: "1200px", "50mm" (35 mm equivalent). Where nobody knows it, it is estimated.
     """
     check_options(face=face, iris=iris, ipd=ipd, min_score=min_score, focal=focal)
-    looked = look(_flat(photos), predictor=predictor, min_score=min_score, focal=focal)
-    number = face or 1
-    chosen, problems = [], list(looked.problems)
+    looked = look(photos, predictor=predictor, min_score=min_score, focal=focal)
+    if not looked.faces and not looked.problems:
+        raise ValueError("reconstruct needs at least one photo: a path, bytes, an array or a Pillow image")
+    found, problems = [], list(looked.problems)
     for faces in looked.faces:
-        if number <= len(faces):
-            chosen.append(faces[number - 1])
+        if some := candidates(faces, face):
+            found.append(some)
         else:
-            problems.append(no_face_of_that_number(faces, number))
-    if not chosen:
-        raise _first_error(problems)
-    return join(chosen, predictor=predictor, iris=iris, ipd=ipd, priors=priors, problems=tuple(problems))
+            problems.append(no_face_of_that_number(faces, face or 1))
+    if not found:
+        raise first_error(problems)
+    return join(choose(found), predictor=predictor, iris=iris, ipd=ipd, priors=priors, problems=tuple(problems))
 
 
+@few_threads()
 def look(
-    photos: Iterable[Source | Photo],
+    photos: Source | Photo | Iterable[Any],
     *,
     predictor: str = "default",
     min_score: float = MIN_SCORE,
@@ -113,8 +124,8 @@ def look(
     network = load(predictor)
     points_of(network)  # a network that is not what it should be is no photo's fault
     faces, problems, seen_names = [], [], set()
-    for number, source in enumerate(photos):
-        name = source.name if isinstance(source, Photo) else _name(source, number)
+    for number, source in enumerate(image.one_by_one(photos)):
+        name = source.name if isinstance(source, Photo) else image.name_of(source) or f"photo {number + 1}"
         try:
             photo = source if isinstance(source, Photo) else image.read(source, name=name)
             if photo.name in seen_names:
@@ -122,9 +133,7 @@ def look(
             seen_names.add(photo.name)
             if focal is not None:
                 photo = replace(photo, focal=focal_in_px(focal, photo.size), focal_from="given", notes=())
-            every = (observe_turned if turned else observe)(
-                photo, network, identity=load("identity"), min_score=min_score
-            )
+            every = (observe_turned if turned else observe)(photo, network, second=second(), min_score=min_score)
             faces.append(tuple(every))
         except SameFaceError as error:
             problems.append((name, type(error).__name__, str(error)))
@@ -135,6 +144,7 @@ def look(
     return Looked(tuple(faces), tuple(problems))
 
 
+@few_threads()
 def join(
     seen: Sequence[Observation],
     *,
@@ -152,10 +162,12 @@ def join(
     points = points_of(network)
     believed = [_believed(one) for one in seen]
     good, dropped = _good_enough(believed)
+    good, copies = counted(good)
+    dropped += copies
     data = measured(good)
     alone = fit(points, data, priors, shared=False)
     out, distance = disagreeing(alone.identity, np.array([one.quality for one in good]), FARTHEST, APART)
-    dropped += [(good[k].photo, "Disagrees", reason(distance[k])) for k in out]
+    dropped += [(good[k].photo, "Disagrees", reason(distance[k], (NOTICED, MISTAKEN))) for k in out]
     if out:
         keep = np.delete(np.arange(len(good)), out)
         good = [good[k] for k in keep]
@@ -171,7 +183,7 @@ def join(
         scale=scale,
         scale_from=origin,
         dropped=tuple(problems) + tuple(dropped),
-        notes=tuple(_notes(views)),
+        notes=(*_notes(views), *([note(len(copies))] if copies else [])),
     )
     return answer
 
@@ -218,6 +230,7 @@ def measured(seen: Sequence[Observation], *, weak: bool = False) -> Measured:
         expression=np.stack([o.expression for o in seen]),
         camera=far if weak else camera,
         distance=None if weak else distance,
+        firmness=np.stack([np.ones_like(o.expression) if o.firmness is None else o.firmness for o in seen]),
     )
 
 
@@ -240,26 +253,8 @@ def shape_distance(
 # ── inside ─────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _flat(photos: Iterable[Any]) -> list[Any]:
-    """Arguments and collections of arguments as one list."""
-    out: list[Any] = []
-    for photo in photos:
-        if isinstance(photo, Iterable) and not isinstance(photo, str | bytes | np.ndarray):
-            out.extend(photo)
-        else:
-            out.append(photo)
-    if not out:
-        raise ValueError("reconstruct needs at least one photo: a path, an array or a Pillow image")
-    return out
-
-
-def _name(source: Any, number: int) -> str:
-    if isinstance(source, np.ndarray | bytes):
-        return f"photo {number + 1}"
-    return str(getattr(source, "filename", "") or f"photo {number + 1}") if hasattr(source, "mode") else str(source)
-
-
-def _first_error(problems: Sequence[tuple[str, str, str]]) -> SameFaceError:
+def first_error(problems: Sequence[tuple[str, str, str]]) -> SameFaceError:
+    """What to raise where no photo can be used: the first problem (photo, kind, message), and how many more."""
     kinds = {"NoFaceFound": NoFaceFound, "BadPhoto": BadPhoto}
     _, kind, message = problems[0]
     more = f" (and {len(problems) - 1} more photos could not be used)" if len(problems) > 1 else ""
@@ -271,8 +266,8 @@ def _good_enough(seen: list[Observation]) -> tuple[list[Observation], list[tuple
     if max(o.quality for o in seen) < LEAST_QUALITY:
         return seen, []
     poor = [o for o in seen if o.quality < LEAST_QUALITY]
-    why = "the face is too blurred, small or hidden (quality {:.2f}, below {:.2f})"
-    dropped = [(o.photo, "PoorPhoto", why.format(o.quality, LEAST_QUALITY)) for o in poor]
+    why = "the face is too blurred, small or hidden (quality {}, below {})"
+    dropped = [(o.photo, "PoorPhoto", why.format(*compared(o.quality, LEAST_QUALITY))) for o in poor]
     return [o for o in seen if o.quality >= LEAST_QUALITY], dropped
 
 
@@ -356,12 +351,10 @@ def _notes(views: Sequence[View]) -> list[str]:
     notes = [f"{view.seen.photo}: {note}" for view in views for note in view.seen.notes]
     if len(views) == 1:
         notes.append("one photo: depth is a guess by the statistics of faces; add photos from other angles")
-    far = [v.seen.photo for v in views if len(views) > 1 and v.disagreement > strong(len(views))]
-    if far and len(views) == 2:
-        notes.append("the two photos disagree strongly; are they the same person?")
-    elif far:
-        named = ", ".join(far[:NAMED]) + (" …" if len(far) > NAMED else "")
-        notes.append(f"{len(far)} of {len(views)} photos disagree strongly ({named}); are all of the same person?")
-    if max(v.seen.quality for v in views) < LEAST_QUALITY:
-        notes.append("every photo is poor (small, blurred or hidden face); expect little more than an average face")
-    return notes
+    farthest, limit = max(v.disagreement for v in views), far_apart(2, FARTHEST)
+    if len(views) == 2 and farthest > limit:
+        far, most = compared(farthest, limit)
+        notes.append(
+            f"the two photos disagree: {far} mm from their joint shape, over {most}; are they the same person?"
+        )
+    return notes + doubts(views, FARTHEST)

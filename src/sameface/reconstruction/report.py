@@ -19,11 +19,12 @@ from jaxtyping import Float, UInt8
 
 from sameface import __version__
 from sameface.core.camera import WeakPerspective
+from sameface.core.files import write_file
 from sameface.core.geometry import rotation_from_euler
-from sameface.mesh.write import write_file
 from sameface.morphable import MorphableModel
 from sameface.reconstruction import picture
-from sameface.reconstruction.agreement import LEAST_QUALITY, strong
+from sameface.reconstruction.doubts import FAIR, POOR, far_apart
+from sameface.reconstruction.reconstruct import FARTHEST
 from sameface.reconstruction.result import Reconstruction
 
 __all__ = ["card", "clay", "write_report"]
@@ -43,8 +44,8 @@ STRONGEST = 5
 """expressions named per photo"""
 FAINTEST = 0.08
 """weight below which an expression is not worth a word"""
-GOOD_QUALITY = 0.6
-"""quality below which a bar turns amber; it turns red where a note is written, as that of disagreement does"""
+FULL_BAR = 2.0
+"""times the disagreement that turns a bar red fills it; half of that turns it amber"""
 
 
 def write_report(reconstruction: Reconstruction, path: str | os.PathLike[str]) -> Path:
@@ -200,11 +201,8 @@ def _photo(answer: Reconstruction, k: int, view: dict[str, Any]) -> str:
     """The card of one photo."""
     pose = view["head_pose_degrees"]
     quality, apart = view["quality"], view["disagreement_mm"]
-    rows = [_bar("quality", f"{quality:.2f}", quality, _shade_of(-quality, -GOOD_QUALITY, -LEAST_QUALITY))]
-    if apart is not None:
-        much = strong(len(answer.views))
-        rows.append(_bar("disagreement", f"{apart:.2f} mm", apart / (2 * much), _shade_of(apart, much / 2, much)))
-    rows += [
+    rows = [
+        *_photo_bars(len(answer.views), quality, apart),
         _row("head", _pose_in_words(**pose)),
         _row("points off by", f"{100 * view['residual']:.1f} % of the face"),
         _row("expression", _strongest(view["expression"])),
@@ -215,6 +213,15 @@ def _photo(answer: Reconstruction, k: int, view: dict[str, Any]) -> str:
         f'<h3 title="{name}">{escape(_short(view["photo"]))}</h3><dl>{"".join(rows)}</dl>'
         f'<button type="button" class="quiet" data-photo="{k}">show this expression</button></article>'
     )
+
+
+def _photo_bars(photos: int, quality: float, apart: float | None) -> list[str]:
+    """How good a photo is and how far from the joint shape of so many photos, in colours; what is red is a note too"""
+    bars = [_bar("quality", f"{quality:.2f}", quality, _shade_of(-quality, -FAIR, -POOR))]
+    if apart is not None:
+        far = far_apart(photos, FARTHEST)
+        bars.append(_bar("disagreement", f"{apart:.2f} mm", apart / (FULL_BAR * far), _shade_of(apart, far / 2, far)))
+    return bars
 
 
 def _overlay(answer: Reconstruction, k: int) -> str:

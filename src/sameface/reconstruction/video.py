@@ -31,14 +31,17 @@ from scipy.spatial.transform import Rotation
 
 from sameface.core.camera import WeakPerspective
 from sameface.core.errors import BadPhoto, NoFaceFound
+from sameface.core.files import write_file
 from sameface.core.geometry import euler_from_rotation, intersection_over_union
-from sameface.mesh.write import Animation, write_file
+from sameface.core.processes import few_threads
+from sameface.mesh.write import Animation
 from sameface.photo import MIN_SCORE
 from sameface.photo.clip import Promised, frames, promised
 from sameface.photo.face import Observation
 from sameface.photo.observe import picture_around, points_of
 from sameface.photo.predictor import load
 from sameface.reconstruction.cameras import perspective_from_weak
+from sameface.reconstruction.choice import candidates
 from sameface.reconstruction.fit import fit
 from sameface.reconstruction.reconstruct import check_options, join, look, measured, no_face_of_that_number
 from sameface.reconstruction.result import Reconstruction
@@ -145,21 +148,22 @@ def track(
 
     `focal` is that of the clip's lens, as in `reconstruct`; where nobody knows it, it is estimated, one for all frames.
 
-    The largest face (or the `face`-th largest) is followed from frame to frame by its place. `progress` is called with
-    the frames done and promised. Raises BadPhoto for what is no video that can be decoded or is too long, NoFaceFound
-    if no frame has a face.
+    The largest and most central face (or the `face`-th largest) is followed from frame to frame by its place.
+    `progress` is called with the frames done and promised. Raises BadPhoto for what is no video that can be decoded or
+    is too long, NoFaceFound if no frame has a face.
     """
     check_options(face=face, iris=iris, ipd=ipd, min_score=min_score, smooth=smooth, focal=focal)
     said = promised(path)
     _check_length(path, said.frames)
     seen: dict[int, Observation] = {}
-    problems, seconds = [], []
+    problems, seconds, several = [], [], 0
     last: Observation | None = None
     for frame in frames(path):
         _check_length(path, frame.number + 1)
         looked = look([frame.photo], predictor=predictor, min_score=min_score, focal=focal, turned=False)
         faces = looked.faces[0] if looked.faces else ()
-        one = _followed(faces, last, face or 1)
+        several += len(faces) > 1
+        one = _followed(faces, last, face)
         if one is not None:
             last = seen[frame.number] = replace(one, picture=np.zeros((1, 1, 3), np.uint8))
         problem = looked.problems[0] if looked.problems else None
@@ -172,6 +176,9 @@ def track(
         raise NoFaceFound(f"no face in any of the {len(problems)} frames of {path}. Of the first: {problems[0]}")
     times, notes = _times(np.array(seconds), said.rate, path)
     notes += _missing(times, said)
+    if several and face is None:
+        where = f"{several} of {len(problems)} frames show several faces"
+        notes.append(f"{where}; followed is the largest and most central at first, or the one of --face")
     person = join(_chosen(path, seen), predictor=predictor, iris=iris, ipd=ipd)
     return _through(path, seen, person, times, tuple(problems), smooth, predictor, tuple(notes))
 
@@ -213,13 +220,14 @@ def _check_length(path: Path, count: int) -> None:
         raise BadPhoto(f"{path} has {count} frames or more; at most {MOST_FRAMES} are read: cut it into parts")
 
 
-def _followed(faces: Sequence[Observation], last: Observation | None, number: int) -> Observation | None:
-    """The face where the last one was; if there is none, the `number`-th largest; None if there are not so many."""
+def _followed(faces: Sequence[Observation], last: Observation | None, number: int | None) -> Observation | None:
+    """The face where the last one was; if there is none, the `number`-th largest, else the largest and most central."""
     if last is not None and faces:
         overlap = [intersection_over_union(one.box, last.box) for one in faces]
         if max(overlap) >= FOLLOWED:
             return faces[int(np.argmax(overlap))]
-    return faces[number - 1] if number <= len(faces) else None
+    found = candidates(faces, number) if faces else []
+    return found[0].face if found else None
 
 
 def _times(seconds: Float[np.ndarray, " N"], rate: float, path: Path) -> tuple[Float[np.ndarray, " N"], list[str]]:
@@ -253,6 +261,7 @@ def _chosen(path: Path, seen: dict[int, Observation]) -> list[Observation]:
     return chosen
 
 
+@few_threads()
 def _through(
     path: Path,
     seen: dict[int, Observation],

@@ -25,10 +25,10 @@ import cv2
 import numpy as np
 
 from sameface import morphable
-from sameface.core.errors import BadData, BadOutput
-from sameface.core.files import names_in
-from sameface.mesh.write import write_file
+from sameface.core.errors import BadData, BadOutput, BadPhoto
+from sameface.core.files import make_folder, names_in, read_json, seal, sealed, write_file
 from sameface.morphable import MorphableModel
+from sameface.photo import image
 from sameface.synthetic.look import load_skin
 from sameface.synthetic.people import Head, Picture, View, draw, look_at, prepare, render
 
@@ -56,6 +56,12 @@ TRUTH = {
 }
 """arrays of truth.npz, for J views"""
 PERSONS_AT_ONCE = 4
+MOST_PERSONS, MOST_VIEWS, LARGEST_SIZE = 1_000_000, 1000, 4096
+"""what fits into the names of folders and files, and px that fit into memory"""
+SEAL = ".sha256"
+"""the checksum in a person's folder"""
+ENDINGS = (".jpg", "-depth.png", "-normal.png", "-albedo.png")
+"""of the files of a view"""
 
 
 class _Job(NamedTuple):
@@ -89,13 +95,17 @@ def write(
     `tick` is called with the number of persons done and of all. Raises ValueError for numbers below 1, BadData for a
     folder without photos, and BadOutput if `folder` holds people drawn with other settings.
     """
-    numbers = list(range(persons)) if isinstance(persons, int) else list(persons)
-    if not numbers or min(numbers) < 0 or views < 1 or size < 16 or workers < 0:
-        given = f"persons {persons}, views {views}, size {size}, workers {workers}"
-        raise ValueError(f"expected persons and views ≥ 1, size ≥ 16, workers ≥ 0, but got {given}")
+    numbers = range(min(persons, MOST_PERSONS + 1)) if isinstance(persons, int) else list(persons)
+    within = 1 <= views <= MOST_VIEWS and 16 <= size <= LARGEST_SIZE and workers >= 0 and 0 <= seed < 1 << 63
+    if not numbers or min(numbers) < 0 or max(numbers) >= MOST_PERSONS or not within:
+        given = f"persons {str(persons)[:60]}, views {views}, size {size}, workers {workers}, seed {seed}"
+        raise ValueError(
+            f"expected persons 1 to {MOST_PERSONS}, views 1 to {MOST_VIEWS}, size 16 to {LARGEST_SIZE}, workers ≥ 0, "
+            f"seed ≥ 0, but got {given}"
+        )
     job = _Job(str(folder), views, seed, size, "" if model is None else str(model), _photos(backgrounds))
     _settle(folder, job)
-    todo = [k for k in numbers if not folder_of(folder, k).is_dir()]
+    todo = [k for k in numbers if not _whole(job, k)]
     done = len(numbers) - len(todo)
     groups = [todo[i : i + PERSONS_AT_ONCE] for i in range(0, len(todo), PERSONS_AT_ONCE)]
     for count in _work(job, groups, workers):
@@ -148,7 +158,7 @@ def _write_group(job: _Job, numbers: list[int]) -> int:
 
 
 def _write_person(job: _Job, number: int) -> None:
-    """Everything of one person aside, then renamed: a folder that is there is whole."""
+    """Everything of one person aside, then renamed: a folder whose checksum is right is whole."""
     head, views = person(_model(job.model), job.seed, number, job.views, job.size)
     final = folder_of(Path(job.folder), number)
     aside = final.with_name(f".{final.name}.part")
@@ -163,23 +173,41 @@ def _write_person(job: _Job, number: int) -> None:
                 (aside / f"{j:02d}{ending}").write_bytes(code.tobytes())
         with (aside / "truth.npz").open("wb") as file:
             np.savez(file, **_truth(head, views, pictures))  # pyright: ignore[reportArgumentType]
+        seal(aside / SEAL, *_content(job, number, aside))
+        shutil.rmtree(final, ignore_errors=True)  # of a run that was stopped, or damaged
         aside.rename(final)
     except OSError as error:
         raise BadOutput(
             f"{final} cannot be written ({error.strerror or error}); free the disk or choose another"
         ) from None
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def _whole(job: _Job, number: int) -> bool:
+    """Whether a person is there, drawn with these settings, and whole to the last bit."""
+    folder = folder_of(Path(job.folder), number)
+    return sealed(folder / SEAL, *_content(job, number, folder))
+
+
+def _content(job: _Job, number: int, folder: Path) -> tuple[str | Path, ...]:
+    """What a person's checksum is of: what it was drawn from, and its files."""
+    about = (
+        f"synth {VERSION} {number} {job.seed} {job.views} {job.size} {_model(job.model).name} {len(job.backgrounds)}"
+    )
+    return about, folder / "truth.npz", *(folder / f"{j:02d}{end}" for j in range(job.views) for end in ENDINGS)
 
 
 def _images(picture: Picture) -> list[tuple[str, np.ndarray]]:
     """File endings and what OpenCV is to write (blue first)."""
     there = (picture.depth > 0)[..., None]
     normal = np.where(there, np.round((np.clip(picture.normals, -1, 1) + 1) * 32767.5), 0)
-    return [
-        (".jpg", picture.image[..., ::-1]),
-        ("-depth.png", np.clip(np.round(picture.depth / DEPTH_UNIT), 0, 65535).astype(np.uint16)),
-        ("-normal.png", normal[..., ::-1].astype(np.uint16)),
-        ("-albedo.png", np.round(np.clip(picture.albedo, 0, 1) * 65535)[..., ::-1].astype(np.uint16)),
-    ]
+    return list(zip(ENDINGS, (
+        picture.image[..., ::-1],
+        np.clip(np.round(picture.depth / DEPTH_UNIT), 0, 65535).astype(np.uint16),
+        normal[..., ::-1].astype(np.uint16),
+        np.round(np.clip(picture.albedo, 0, 1) * 65535)[..., ::-1].astype(np.uint16),
+    ), strict=True))  # fmt: skip
 
 
 def _truth(head: Head, views: list[View], pictures: list[Picture]) -> dict[str, np.ndarray]:
@@ -219,16 +247,13 @@ def _settle(folder: Path, job: _Job) -> None:
     file = folder / ABOUT
     if file.is_file():
         try:
-            before = json.loads(file.read_text(encoding="utf-8"))
-        except ValueError:
+            before = dict(read_json(file))
+        except (BadData, ValueError, TypeError):
             before = {}
         if odd := [name for name in told if before.get(name) != told[name]]:
             raise BadOutput(f"{folder} holds people drawn with another {', '.join(odd)}; choose another folder")
         return
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise BadOutput(f"{folder} cannot be made ({error.strerror or error}); choose another folder") from None
+    make_folder(folder)
     write_file(file, (json.dumps(told, indent=1, ensure_ascii=False) + "\n").encode())
 
 
@@ -256,7 +281,7 @@ def _behind(job: _Job, view: View) -> np.ndarray | None:
 
 @lru_cache(64)
 def _decoded(path: str) -> np.ndarray:
-    pixels = cv2.imread(path, cv2.IMREAD_COLOR)
-    if pixels is None or min(pixels.shape[:2]) < 16:
-        raise BadData(f"{path} cannot be used as a background: it is no picture, or smaller than 16 px")
-    return np.ascontiguousarray(pixels[..., ::-1])
+    try:
+        return image.read(path).pixels
+    except BadPhoto as error:
+        raise BadData(f"{path} cannot be used as a background: {error}") from None

@@ -6,7 +6,6 @@ no morphable model, and no truth is claimed for them but that they are what was 
 """
 
 import json
-import zipfile
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -18,8 +17,9 @@ from jaxtyping import Float, Int, UInt8
 
 from sameface.core.arrays import Record
 from sameface.core.errors import BadModel
+from sameface.core.npz import read_npz
 from sameface.mesh.raster import interpolate, rasterise
-from sameface.morphable import MorphableModel
+from sameface.morphable import LARGEST_FILE, MorphableModel
 
 __all__ = ["Extras", "Haircut", "Skin", "atlas", "background", "extras", "fitted", "haircut", "load_skin"]
 
@@ -126,10 +126,10 @@ def load_skin(path: Path | None = None) -> Skin:
 @cache
 def _skin(path: Path) -> Skin:
     try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name].astype(np.float32) for name in ("mean", "modes", "rest", "lights")}
-            about = json.loads(file["about"].tobytes())
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        file = read_npz(path, LARGEST_FILE, error=BadModel)
+        arrays = {name: file[name].astype(np.float32) for name in ("mean", "modes", "rest", "lights")}
+        about = json.loads(file["about"].tobytes())
+    except (ValueError, KeyError) as error:
         raise BadModel(f"{path} is no albedo model ({error}); make one with tools/albedo_model.py") from None
     return Skin(**arrays, about=about)
 

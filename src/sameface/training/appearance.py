@@ -4,7 +4,6 @@ Parts that methods with a photometric loss share: the region of a morphable mode
 networks for albedo and confidence, and features of a trained network for perceptual losses.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -15,11 +14,11 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from sameface.core import plugins
-from sameface.core.errors import AssetMissing, BadModel
+from sameface.core.errors import BadModel
 from sameface.mesh import render
 from sameface.morphable import MorphableModel
 from sameface.training.nets import SphereFace
+from sameface.training.train import restore
 
 __all__ = ["AlbedoDecoder", "ConfidenceNet", "Painter", "placed", "resized", "shipped_trunk", "trunk"]
 
@@ -170,17 +169,10 @@ def shipped_trunk() -> nn.Module:
 def trunk(run: Path, stages: int, weights: str = "best.pt") -> nn.Module:
     """The first stages of the `trunk` of a trained method, frozen, for perceptual losses.
 
-    Raises AssetMissing for a folder that is no run, ValueError for a method without a trunk of so many stages.
+    Raises AssetMissing for a folder that is no run, BadData for a method that is a file nobody trusts, ValueError for
+    one without a trunk of so many stages.
     """
-    for name in ("config.json", weights):
-        if not (run / name).is_file():
-            raise AssetMissing(f"{run} has no {name}: name the folder of a finished run as the encoder")
-    described = json.loads((run / "config.json").read_text(encoding="utf-8"))
-    plugin = plugins.load("methods", described["method"])
-    values = {k: tuple(v) if isinstance(v, list) else v for k, v in described["config"].items()}
-    method = plugin.Method(plugin.Config(**values))
-    state = torch.load(run / weights, map_location="cpu", weights_only=True)
-    method.load_state_dict(state["weights"])
+    method, described = restore(run, weights)
     whole = getattr(method, "trunk", nn.Sequential())
     parts = list(getattr(whole, "stages", whole))
     if not 0 < stages <= len(parts):

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from sameface.core import plugins
 from sameface.core.errors import AssetMissing, BadModel, TrainingFailed
 
 __all__ = ["describe", "export"]
@@ -35,29 +36,35 @@ def export(
     half: bool = False,
     weights: str = "best.pt",
     tolerance: float = 1e-4,
+    method: Path | None = None,
 ) -> Path:
     """Write the method of a run folder as ONNX to `out` (default: in the folder) and return where it is.
 
     `only` names the outputs that are wanted, and the file holds what these need. `half` stores the weights with 16
     bits; the arithmetic stays that of 32. Every output y must be within `tolerance` * (1 + |y|) of torch's, `half`
     within 100 times that, on the method's example and on noise of another batch size; else no file is left and
-    TrainingFailed says which output differs, and by how much. Raises ValueError for an output that there is not.
+    TrainingFailed says which output differs, and by how much. A run whose method is a Python file needs that file,
+    `method`; a folder's own word for it is not enough to run it (BadData). Raises ValueError for an output that there
+    is not.
     """
     import onnx.utils
     import torch
 
     from sameface.training import train
 
-    method, described = train.restore(run, weights)
+    only = (only,) if isinstance(only, str) else only
+    if method is not None:
+        plugins.trust(method)
+    trained, described = train.restore(run, weights)
     name = Path(described["method"]).stem
     out = out or run / f"{name}.onnx"
-    example = method.example()
-    axes = getattr(method, "dynamic", {0: "batch"})
+    example = trained.example()
+    axes = getattr(trained, "dynamic", {0: "batch"})
     with torch.no_grad(), _quiet():
-        everything = list(method(example))
+        everything = list(trained(example))
         names = _wanted(everything, only)
         program = torch.onnx.export(
-            method,
+            trained,
             (example,),
             dynamo=True,
             input_names=["images"],
@@ -67,14 +74,14 @@ def export(
         )
     if program is None:
         raise TrainingFailed(f"torch could not translate {name} to ONNX")
-    about = _origin(name, described, axes) | method.metadata()
+    about = _origin(name, described, axes) | trained.metadata()
     network = onnx.utils.Extractor(program.model_proto).extract_model(["images"], names)
     if half:
         _halve(network)
     part = out.with_name(out.name + ".part")
     try:
         part.write_bytes(_finished(network, about))
-        _compare(part, method, names, example, HALF * tolerance if half else tolerance)
+        _compare(part, trained, names, example, HALF * tolerance if half else tolerance)
         os.replace(part, out)
     finally:
         part.unlink(missing_ok=True)

@@ -28,13 +28,11 @@ from jaxtyping import Int
 
 from sameface.core import plugins, processes
 from sameface.core.errors import BadData, BadOutput, SameFaceError
-from sameface.core.files import sha256
-from sameface.mesh.write import write_file
+from sameface.core.files import make_folder, read_json, seal, sealed, sha256, write_file, written
 from sameface.morphable import default
 from sameface.photo import detect
 from sameface.photo.observe import points_of
 from sameface.photo.predictor import Predictor, load
-from sameface.reconstruction.outputs import make_folder
 from sameface.training.datasets.labelled import ABOUT, LABELS, schema
 from sameface.training.fit_shard import Options, fit_shard, owners
 
@@ -73,19 +71,23 @@ def fit_set(
         "fingerprint": _fingerprint(network), "settings": json.loads(json.dumps(asdict(options))),
         "splits": {split: len(part) for split, part in items.items()},
     }  # fmt: skip
+    told |= {f"data_{key}": value for key, value in plugins.fingerprint(source.partition(":")[0]).items()}
     pieces = folder / f"{LABELS}.shards"
-    if not (_same(folder / ABOUT, told) and (folder / LABELS).is_file()):
+    if not (_same(folder / ABOUT, told) and _finished(folder)):
+        make_folder(folder, Path(source.partition(":")[2]))
         make_folder(pieces)
         if not _same(pieces / "settings.json", told):
             write_file(pieces / "settings.json", _json(told))
         shards, start = _shards(items, options), time.perf_counter()
         del items
-        new = _work(_Job(source, str(network.path), options, str(pieces)), shards, workers, tick)
+        job = _Job(source, str(network.path), options, str(pieces), _json(told).decode(), plugins.trusted())
+        new = _work(job, shards, workers, tick)
         told |= _assembled(folder / LABELS, pieces, shards)
         last = {"workers": workers, "photos": new, "wall_seconds": round(time.perf_counter() - start, 2)}
-        write_file(folder / ABOUT, _json(told | {"last_call": last}))
+        told |= {"labels_sha256": sha256(folder / LABELS), "last_call": last}
+        write_file(folder / ABOUT, _json(told), durable=True)
     shutil.rmtree(pieces, ignore_errors=True)
-    return json.loads((folder / ABOUT).read_text(encoding="utf-8"))
+    return read_json(folder / ABOUT)
 
 
 def deal(person: Int[np.ndarray, " N"], size: int, limit: int = 0) -> list[Int[np.ndarray, " K"]]:
@@ -175,7 +177,7 @@ def _shards(items: Mapping[str, Any], options: Options) -> list[_Shard]:
 
 def _fingerprint(network: Predictor) -> str:
     """Of the networks that measure."""
-    return sha256(network.path, detect.NETWORK)[:16]
+    return sha256(network.path, detect.NETWORK, load("eyes").path)[:16]
 
 
 def _same(file: Path, told: dict[str, Any]) -> bool:
@@ -183,18 +185,24 @@ def _same(file: Path, told: dict[str, Any]) -> bool:
     if not file.exists():
         return False
     try:
-        before = json.loads(file.read_text(encoding="utf-8"))
+        before = read_json(file)
         differ = [
             f"{key} was {before.get(key)!r}, now {value!r}" for key, value in told.items() if before[key] != value
         ]
-    except (ValueError, KeyError) as error:
-        raise BadOutput(f"{file} is not what fit-set writes ({error!r}); delete it, or choose another --out") from None
+    except (BadData, KeyError, TypeError, AttributeError) as error:
+        raise BadOutput(f"{file} is not what fit-set writes ({error}); delete it, or choose another --out") from None
     if differ:
         raise BadOutput(
             f"{file.parent} holds labels made with other settings: {'; '.join(differ)}. Delete it, or choose another "
             "--out"
         )
     return True
+
+
+def _finished(folder: Path) -> bool:
+    """Whether the labels are there, and those that labels.json was written for."""
+    labels = folder / LABELS
+    return labels.is_file() and read_json(folder / ABOUT).get("labels_sha256") == sha256(labels)
 
 
 def _json(told: dict[str, Any]) -> bytes:
@@ -211,11 +219,15 @@ class _Job(NamedTuple):
     predictor: str
     options: Options
     pieces: str
+    told: str
+    """everything that the labels depend on"""
+    trusted: tuple[Path, ...]
+    """Python files that the data may ask for"""
 
 
 def _work(job: _Job, shards: list[_Shard], workers: int, tick: Callable[[int, int], None] | None) -> int:
     """Make every shard that is not there yet; returns how many photos these had."""
-    todo = [shard for shard in shards if not _written(shard, job.pieces)]
+    todo = [shard for shard in shards if not sealed(*_seal(job, shard))]
     total, new = sum(len(shard.rows) for shard in shards), sum(len(shard.rows) for shard in todo)
     done = [total - new]
 
@@ -284,24 +296,21 @@ def _write(job: _Job, shard: _Shard) -> int:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    plugins.trust(*job.trusted)
     items = _items(job.data, shard.split)
     records, told = fit_shard(items, shard.split, shard.rows.tolist(), _network(job.predictor), job.options)
     buffer = pa.BufferOutputStream()
     table = pa.Table.from_pylist(records, schema().with_metadata({"sameface": json.dumps(told)}))
     pq.write_table(table, buffer, compression="zstd")
-    write_file(shard.path(job.pieces), buffer.getvalue().to_pybytes())
+    write_file(shard.path(job.pieces), buffer.getvalue().to_pybytes(), durable=True)
+    seal(*_seal(job, shard))
     return len(records)
 
 
-def _written(shard: _Shard, pieces: str) -> bool:
-    """Whether a shard is there, and whole: after a power cut a file can be shorter than it was."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        return pq.read_metadata(shard.path(pieces)).num_rows == len(shard.rows)
-    except (OSError, pa.ArrowException):
-        return False
+def _seal(job: _Job, shard: _Shard) -> tuple[Path, str, Path]:
+    """The file with the checksum of a shard, and what it is of."""
+    file = shard.path(job.pieces)
+    return file.with_suffix(".sha256"), f"{job.told} {shard.number} {shard.split} {shard.rows.tolist()}", file
 
 
 # ── the whole ──────────────────────────────────────────────────────────────────────────────────────────────
@@ -312,19 +321,13 @@ def _assembled(out: Path, pieces: Path, shards: list[_Shard]) -> dict[str, Any]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    aside, numbers, told = out.with_name(f".{out.name}.{os.getpid()}.part"), [], []
-    try:
-        with pq.ParquetWriter(aside, schema(), compression="zstd") as writer:
-            for shard in shards:
-                table = pq.read_table(shard.path(pieces))
-                told.append(json.loads(table.schema.metadata[b"sameface"]))
-                writer.write_table(table.replace_schema_metadata(None))
-                numbers.append(table.select(["reason", "residual_px", "residual_percent", "from_others_mm", "kept"]))
-        os.replace(aside, out)
-    except OSError as error:
-        raise BadOutput(f"{out} cannot be written ({error}): choose a folder that has space") from None
-    finally:
-        aside.unlink(missing_ok=True)
+    numbers, told = [], []
+    with written(out, durable=True) as file, pq.ParquetWriter(file, schema(), compression="zstd") as writer:
+        for shard in shards:
+            table = pq.read_table(shard.path(pieces))
+            told.append(json.loads(table.schema.metadata[b"sameface"]))
+            writer.write_table(table.replace_schema_metadata(None))
+            numbers.append(table.select(["reason", "residual_px", "residual_percent", "from_others_mm", "kept"]))
     return _summary(pa.concat_tables(numbers), told, sum(shard.persons for shard in shards))
 
 

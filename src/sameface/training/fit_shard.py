@@ -14,12 +14,14 @@ import numpy as np
 from jaxtyping import Bool, Int
 
 from sameface.core.camera import WeakPerspective
-from sameface.core.errors import BadData, BadPhoto, NoFaceFound
+from sameface.core.errors import NoFaceFound, SameFaceError, compared
+from sameface.core.files import plain
 from sameface.photo import MIN_SCORE
 from sameface.photo.face import Observation, Photo
 from sameface.photo.observe import observe, points_of
-from sameface.photo.predictor import Predictor
+from sameface.photo.predictor import Predictor, Second, load
 from sameface.reconstruction.agreement import disagreeing, reason
+from sameface.reconstruction.copies import originals, why
 from sameface.reconstruction.fit import Fit, Priors, fit
 from sameface.reconstruction.reconstruct import measured
 from sameface.training.datasets.labelled import name_of, parameters
@@ -76,8 +78,13 @@ def fit_shard(
         records.append({"split": split, "row": row, "name": name_of(items, row), "person": number, "kept": False})
         try:
             one = look(items, row, network, options.min_score)
-        except (NoFaceFound, BadPhoto, BadData) as error:
-            records[-1] |= {"reason": type(error).__name__, "message": str(error)}
+        except SameFaceError as error:
+            records[-1] |= {"reason": type(error).__name__, "message": plain(str(error))}
+        except Exception as error:  # whatever a data set makes of a bad row is that row's reason
+            records[-1] |= {
+                "reason": "BadData",
+                "message": f"the data set gave {type(error).__name__}: {plain(str(error))}",
+            }
         else:
             seen.append(one)
             _quality(records[-1], one, options)
@@ -95,7 +102,7 @@ def look(items: Any, row: int, network: Predictor, min_score: float = MIN_SCORE)
     align_dataset_mtcnn.py. Raises NoFaceFound; BadData or BadPhoto for a photo that cannot be read.
     """
     item, name = items[row], name_of(items, row)
-    faces = observe(Photo(item["image"], name), network, min_score=min_score)
+    faces = observe(Photo(item["image"], name), network, second=Second(None, load("eyes")), min_score=min_score)
     labels = _given(item)
     if labels is None:
         middle = np.array(faces[0].size) / 2
@@ -149,13 +156,20 @@ def _fitted(records: list[Record], seen: list[Observation], network: Predictor, 
 def _accepted(
     records: list[Record], seen: list[Observation], alone: Fit, owner: np.ndarray, options: Options
 ) -> Bool[np.ndarray, " N"]:
-    """Which photos to fit together: their own fit is close, and their own shape agrees with the person's others."""
+    """Which photos to fit together: their own fit is close, they are no copies, and their own shape agrees with the
+    person's others."""
     for record, one, residual in zip(records, seen, alone.residual, strict=True):
         _residual(record, one, float(residual), options)
     close = np.array(["reason" not in record for record in records])
     accepted, quality = close.copy(), np.array([one.quality for one in seen])
     for person in np.unique(owner[close]):
         mine = np.flatnonzero((owner == person) & close)
+        original = mine[originals([seen[k] for k in mine])]
+        for k, of in zip(mine, original, strict=True):
+            if k != of:
+                accepted[k] = False
+                records[k] |= {"reason": "Copy", "message": why(str(records[of]["name"]))}
+        mine = mine[original == mine]
         out, distance = disagreeing(alone.identity[mine], quality[mine], options.farthest, APART)
         accepted[mine[out]] = False
         for k, far in zip(mine, distance, strict=True):
@@ -169,7 +183,8 @@ def _quality(record: Record, seen: Observation, options: Options) -> None:
     """Note a photo's quality, and reject it if that is too little."""
     record["quality"] = seen.quality
     if seen.quality < options.quality:
-        why = f"the face is too blurred, small or hidden (quality {seen.quality:.2f}, below {options.quality:.2f})"
+        found, least = compared(seen.quality, options.quality)
+        why = f"the face is too blurred, small or hidden (quality {found}, below {least})"
         record |= {"reason": "PoorPhoto", "message": why}
 
 
@@ -178,7 +193,8 @@ def _residual(record: Record, seen: Observation, residual: float, options: Optio
     size = float(np.linalg.norm(np.ptp(seen.landmarks, axis=0)) / np.sqrt(2))
     record |= {"residual_percent": 100 * residual, "residual_px": residual * size}
     if 100 * residual > options.residual:
-        why = f"the fitted points are {100 * residual:.1f} % of the face off, more than {options.residual:g} %"
+        found, most = compared(100 * residual, options.residual, 1)
+        why = f"the fitted points are {found} % of the face off, more than {most} %"
         record |= {"reason": "LargeResidual", "message": why}
 
 

@@ -18,14 +18,11 @@ import dataclasses
 import json
 import os
 import time
-from collections import deque
-from collections.abc import Callable, Generator, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import lru_cache, partial
-from itertools import islice
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -34,7 +31,10 @@ from rich.progress import Progress
 from torch import Tensor, nn
 
 from sameface.core import plugins
-from sameface.core.errors import AssetMissing, BadData, TrainingFailed
+from sameface.core.errors import AssetMissing, BadData, TrainingFailed, in_one_line
+from sameface.core.files import make_folder, read_text, write_file
+from sameface.training import checkpoints
+from sameface.training.items import Item, Items, ahead, batches, collate, permutation, sampled
 
 __all__ = ["Items", "Loop", "collate", "restore", "settings", "train"]
 
@@ -67,20 +67,10 @@ class Loop:
     """Where to compute; auto is cuda if there is one, else cpu."""
 
 
+LARGEST_LOG = 1 << 30
+"""bytes"""
 HOW = ("workers", "device")
 """The settings that change how a run is computed but not what: these may differ when it is resumed."""
-
-
-Item = dict[str, np.ndarray | np.generic]
-
-
-@runtime_checkable
-class Items(Protocol):
-    """One split of a data set, as its file's `load` returns it."""
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, index: int, /) -> Item: ...
 
 
 class Team(NamedTuple):
@@ -108,17 +98,38 @@ def train(method: str, data: str, out: Path, config: Any = None, loop: Loop | No
             f"{method} needs items with {', '.join(sorted(map(repr, missing)))}; "
             f"data set {data.partition(':')[0]} gives {', '.join(gives)}"
         )
-    method = str(Path(method).resolve()) if plugins.is_file(method) else method
+    about = {"method": Path(method).name if plugins.is_file(method) else method}
+    about |= {f"method_{name}": value for name, value in plugins.fingerprint(method).items()}
+    _check(config, loop)
     with _team(loop.device) as team:
         if config.batch % team.size:
             raise ValueError(f"a batch of {config.batch} cannot be shared equally by {team.size} processes")
         torch.manual_seed(loop.seed)
         run = Run(out, _begun(plugin.Method(config), loop.start), config, loop, team)
-        run.describe({"method": method, "data": data, "config": _plain(config), "loop": _plain(loop)})
+        run.describe(about | {"data": data, "config": _plain(config), "loop": _plain(loop)})
         run.resume()
         if run.step < config.steps:
             run.train(dataset.load(root, "train"), dataset.load(root, "val"))
     return out
+
+
+def _check(config: Any, loop: Loop) -> None:
+    """Raise ValueError for numbers that no run can have."""
+    least = {
+        "steps": 1,
+        "batch": 1,
+        "log_every": 1,
+        "validate_every": 1,
+        "validate_items": 1,
+        "save_every": 1,
+        "workers": 1,
+    }
+    for name, limit in least.items():
+        value = getattr(config if hasattr(config, name) else loop, name)
+        if value < limit:
+            raise ValueError(f"{name.replace('_', '-')} is {value}; give at least {limit}")
+    if not 0 <= loop.average < 1 or not 0 <= loop.clip < float("inf"):
+        raise ValueError(f"average is {loop.average:g} and clip {loop.clip:g}; give a decay below 1 and a norm, or 0")
 
 
 class Run:
@@ -131,6 +142,8 @@ class Run:
         self.optimizer = self.method.optimizer()
         self.rates = [group["lr"] for group in self.optimizer.param_groups]
         self.step, self.best = 0, float("inf")
+        self.bad: dict[str, str] = {}
+        """items that could not be used since the last line of the log, and why"""
 
     @property
     def chief(self) -> bool:
@@ -141,33 +154,41 @@ class Run:
         """Write config.json, or check that the folder's agrees."""
         path = self.out / "config.json"
         if path.exists():
-            before, now = _flat(json.loads(path.read_text())), _flat(description)
+            before, now = _flat(checkpoints.described(self.out)), _flat(description)
             differ = [k for k in sorted(before | now) if before.get(k) != now.get(k) and k.split(".")[-1] not in HOW]
             if differ:
                 changes = "; ".join(f"{k} was {before.get(k)!r}, now {now.get(k)!r}" for k in differ)
                 raise TrainingFailed(f"{self.out} holds a run with other settings: {changes}. Choose another --out")
         elif self.chief:
-            self.out.mkdir(parents=True, exist_ok=True)
-            _replace(path, lambda part: part.write_text(json.dumps(description, indent=1) + "\n"))
+            make_folder(self.out)
+            write_file(path, (json.dumps(description, indent=1) + "\n").encode(), durable=True)
 
     def resume(self) -> None:
         """Take up the state of last.pt, if there is one, and forget what the log says about later steps."""
         if (self.out / "last.pt").exists():
-            state = torch.load(self.out / "last.pt", map_location=self.team.device, weights_only=True)
-            self.step, self.best = state["step"], state["best"]
-            self.method.load_state_dict(state["weights"])
-            self.optimizer.load_state_dict(state["optimizer"])
+            path = self.out / "last.pt"
+            state = checkpoints.read_state(path, self.team.device)
+            self.step, self.best = state["step"], state.get("best", float("inf"))
+            if self.step > self.config.steps:
+                raise TrainingFailed(
+                    f"{path} is at step {self.step}, but the run has {self.config.steps}: another run's"
+                )
+            checkpoints.fill(self.method, state["weights"], path)
+            checkpoints.fill(self.optimizer, state.get("optimizer"), path)
             if self.averaged is not None:
-                self.averaged.load_state_dict(state["averaged"])
+                checkpoints.fill(self.averaged, state.get("averaged"), path)
         log = self.out / "log.jsonl"
         if self.chief and log.exists():
             # a kill can cut the last line short: a line without its end is not a line
-            lines = [line for line in log.read_text().splitlines(keepends=True) if line.endswith("\n")]
-            kept = [line for line in lines if json.loads(line)["step"] <= self.step]
-            _replace(log, lambda part: part.write_text("".join(kept)))
+            lines = [line for line in read_text(log, LARGEST_LOG).splitlines(keepends=True) if line.endswith("\n")]
+            try:
+                kept = [line for line in lines if json.loads(line)["step"] <= self.step]
+            except (ValueError, TypeError, KeyError, RecursionError):
+                raise TrainingFailed(f"{log} has lines that are not of a run's log; delete it") from None
+            write_file(log, "".join(kept).encode())
 
     def save(self) -> None:
-        """Write last.pt aside, then rename it: a kill leaves the old one or the new one."""
+        """Write last.pt: a kill leaves the old one or the new one."""
         state = {
             "step": self.step,
             "best": self.best,
@@ -175,13 +196,15 @@ class Run:
             "optimizer": self.optimizer.state_dict(),
             "averaged": self.averaged.state_dict() if self.averaged is not None else None,
         }
-        _replace(self.out / "last.pt", lambda part: torch.save(state, part))
+        checkpoints.write_state(self.out / "last.pt", state)
 
     def log(self, line: dict[str, Any]) -> None:
         """Append one line to log.jsonl."""
         if self.chief:
+            said = dict(self.bad.popitem() for _ in range(len(self.bad)))
+            unusable = {"not_used": dict(sorted(said.items()))} if said else {}
             with (self.out / "log.jsonl").open("a") as file:
-                file.write(json.dumps({"step": self.step} | line) + "\n")
+                file.write(json.dumps({"step": self.step} | line | unusable) + "\n")
 
     def train(self, data: Items, held_out: Items) -> None:
         """Go on to the last step."""
@@ -192,10 +215,10 @@ class Run:
         if self.team.size > 1:
             objective = nn.parallel.DistributedDataParallel(objective)
         steps, share, start = self.config.steps, self.config.batch // self.team.size, time.perf_counter()
-        items = _ahead(self.calls(data), self.loop.workers, 2 * share)
+        items = ahead(self.calls(data), self.loop.workers, 2 * share)
         with Progress(transient=True, disable=not self.chief) as bar, contextlib.closing(items):
             task = bar.add_task(self.out.name, total=steps, completed=self.step)
-            for batch in _batches(items, share, self.team.device):
+            for batch in batches(items, share, self.team.device):
                 terms = self.update(objective, batch)
                 if self.step % self.loop.log_every == 0:
                     seconds, rate = time.perf_counter() - start, self.optimizer.param_groups[0]["lr"]
@@ -212,8 +235,8 @@ class Run:
         for step in range(self.step, self.config.steps):
             for position in range(self.team.rank * share, (self.team.rank + 1) * share):
                 epoch, place = divmod(step * batch + position, len(data))
-                index = int(_permutation(seed, epoch, len(data))[place])
-                yield partial(self.method.sample, data, index, np.random.default_rng((seed, 1, step, position)), True)
+                index = int(permutation(seed, epoch, len(data))[place])
+                yield partial(sampled, self.method, data, index, (seed, 1, step, position), True, self.bad)
 
     def update(self, objective: nn.Module, batch: dict[str, Tensor]) -> dict[str, float]:
         """One step of the optimizer; returns the loss terms, averaged over the processes."""
@@ -248,11 +271,11 @@ class Run:
         objective, count, totals = _Objective(method, self.loop.precision), min(len(data), self.loop.validate_items), {}
         torch.manual_seed(self.loop.seed)
         calls = (
-            partial(method.sample, data, index, np.random.default_rng((self.loop.seed, 3, index)), False)
+            partial(sampled, method, data, index, (self.loop.seed, 3, index), False, self.bad)
             for index in np.linspace(0, len(data) - 1, count).astype(int).tolist()
         )
-        items = _ahead(calls, self.loop.workers, 2 * self.config.batch)
-        for batch in _batches(items, self.config.batch, self.team.device):
+        items = ahead(calls, self.loop.workers, 2 * self.config.batch)
+        for batch in batches(items, self.config.batch, self.team.device):
             weight = len(batch["images"]) / count
             for name, loss in objective(batch).items():
                 totals[name] = totals.get(name, 0.0) + weight * loss.item()
@@ -261,7 +284,7 @@ class Run:
         if total < self.best:
             self.best = total
             state = {"step": self.step, "held_out": total, "weights": method.state_dict()}
-            _replace(self.out / "best.pt", lambda part: torch.save(state, part))
+            checkpoints.write_state(self.out / "best.pt", state)
 
 
 class _Objective(nn.Module):
@@ -279,16 +302,25 @@ class _Objective(nn.Module):
 
 
 def restore(run: Path, weights: str = "best.pt") -> tuple[Any, dict[str, Any]]:
-    """The trained method of a run folder, ready for use, and what its config.json says."""
-    for name in ("config.json", weights):
-        if not (run / name).exists():
-            raise AssetMissing(f"{run} has no {name}: it is not the folder of a run, or the run has not got so far yet")
-    description = json.loads((run / "config.json").read_text())
-    plugin = plugins.load("methods", description["method"])
+    """The trained method of a run folder, ready for use, and what its config.json says.
+
+    A method that is a file is taken only if the user trusts it (`plugins.trust`); else BadData says so. Raises
+    AssetMissing, TrainingFailed for files that are missing or not what was written.
+    """
+    description = checkpoints.described(run)
+    state = checkpoints.read_state(run / weights)
+    plugin = plugins.named(
+        "methods", description["method"], description.get("method_sha256"), run / "config.json", "--method"
+    )
     values = {k: tuple(v) if isinstance(v, list) else v for k, v in description["config"].items()}
-    method = plugin.Method(plugin.Config(**values))
-    state = torch.load(run / weights, map_location="cpu", weights_only=True)
-    method.load_state_dict(state["weights"])
+    try:
+        method = plugin.Method(plugin.Config(**values))
+    except (TypeError, ValueError, RuntimeError, ArithmeticError, LookupError, MemoryError) as error:
+        why = in_one_line(error)[:300]
+        raise TrainingFailed(
+            f"{run / 'config.json'} has settings that {description['method']} cannot take ({why})"
+        ) from None
+    checkpoints.fill(method, state["weights"], run / weights)
     return method.eval(), description | {"step": state["step"]}
 
 
@@ -297,44 +329,18 @@ def _begun(method: Any, start: str) -> Any:
     if start:
         if not Path(start).is_file():
             raise AssetMissing(f"there is no file {start} to take the first weights from; give the best.pt of a run")
-        method.load_state_dict(torch.load(start, map_location="cpu", weights_only=True)["weights"])
+        checkpoints.fill(method, checkpoints.read_state(Path(start))["weights"], Path(start))
     return method
-
-
-def collate(items: Sequence[Item], device: torch.device) -> dict[str, Tensor]:
-    """Stack items into a batch on `device`; uint8 pictures (..., H, W, C) become float (B, ..., C, H, W) in [0, 1]."""
-    batch = {}
-    for name in items[0]:
-        stacked = torch.from_numpy(np.stack([item[name] for item in items])).to(device, non_blocking=True)
-        if stacked.dtype == torch.uint8 and stacked.ndim >= 4:
-            stacked = stacked.movedim(-1, -3).float() / 255
-        batch[name] = stacked
-    return batch
-
-
-def _batches(items: Iterator[Item], size: int, device: torch.device) -> Iterator[dict[str, Tensor]]:
-    """Batches of `size` items; the last may be smaller."""
-    while group := list(islice(items, size)):
-        yield collate(group, device)
-
-
-def _ahead(calls: Iterator[Callable[[], Item]], workers: int, ahead: int) -> Generator[Item]:
-    """The results of `calls` in order, made by `workers` threads, at most `ahead` of them waiting."""
-    pool = ThreadPoolExecutor(workers)
-    try:
-        waiting = deque(pool.submit(call) for call in islice(calls, ahead))
-        while waiting:
-            item = waiting.popleft().result()
-            waiting.extend(pool.submit(call) for call in islice(calls, 1))
-            yield item
-    finally:
-        pool.shutdown(cancel_futures=True)
 
 
 @contextlib.contextmanager
 def _team(device: str) -> Iterator[Team]:
     """The processes that torchrun started together, or this one alone."""
     kind = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+    try:
+        torch.zeros(1, device=kind)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise ValueError(f"device is {device!r}, where torch cannot compute ({in_one_line(error)[:200]})") from None
     if "RANK" not in os.environ:
         yield Team(0, 1, torch.device(kind))
         return
@@ -346,11 +352,6 @@ def _team(device: str) -> Iterator[Team]:
         yield Team(dist.get_rank(), dist.get_world_size(), torch.device(kind))
     finally:
         dist.destroy_process_group()
-
-
-@lru_cache(maxsize=2)
-def _permutation(seed: int, epoch: int, length: int) -> np.ndarray:
-    return np.random.default_rng((seed, 0, epoch)).permutation(length)
 
 
 def _shared(terms: dict[str, Tensor], team: Team) -> dict[str, float]:
@@ -370,13 +371,6 @@ def _move_towards(averaged: nn.Module, method: nn.Module, part: float) -> None:
             mean.lerp_(now, part)
         else:
             mean.copy_(now)
-
-
-def _replace(path: Path, write: Callable[[Path], Any]) -> None:
-    """Write a file aside, then rename it: whoever looks finds the old file or the new one, never half of one."""
-    part = path.with_name(path.name + ".part")
-    write(part)
-    os.replace(part, path)
 
 
 def _plain(config: Any) -> dict[str, Any]:

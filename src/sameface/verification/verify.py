@@ -22,11 +22,12 @@ from typing import Any
 import numpy as np
 
 from sameface.core.errors import BadData
+from sameface.core.files import write_file
 from sameface.core.geometry import align
-from sameface.mesh.write import write_file
 from sameface.metrics.verification import mesh_distance
 from sameface.morphable import default
 from sameface.photo import MIN_SCORE
+from sameface.reconstruction.copies import same_pictures
 from sameface.reconstruction.reconstruct import shape_distance
 from sameface.verification.calibration import FARS, limit, packaged, probability
 from sameface.verification.sides import Person, Side, read_side
@@ -109,13 +110,15 @@ def verify(
     """Do A and B show one person? Each is photos (paths), a folder of them, a saved result, a mesh or a Reconstruction.
 
     `same` is True if at most about `far` of the pairs of different people are so near, False if at most about `far` of
-    the pairs of one person are so far apart, and None (unsure) between. The largest face of each photo counts.
-    Raises BadPhoto or NoFaceFound, naming the photos, if a side has no usable photo, BadData for a broken saved result
-    and for meshes of two topologies, ValueError for a `far` outside 0.01 … 0.5.
+    the pairs of one person are so far apart, and None (unsure) between. Of several faces in a photo the one
+    counts that `reconstruct` takes, and in a lone photo the one most like the other side. Raises BadPhoto or
+    NoFaceFound, naming the photos, if a side has no usable photo, BadData for a broken saved result and for meshes of
+    two topologies, ValueError for a `far` outside 0.01 … 0.5.
     """
     if not FARS[0] <= far <= FARS[-1]:
         raise ValueError(f"far is {far:g}; the calibration knows error rates from {FARS[0]:g} to {FARS[-1]:g}")
-    sides = [read_side(one, predictor, min_score) for one in (a, b)]
+    given = [read_side(one, predictor, min_score) for one in (a, b)]
+    sides = [_decided_by(*given), _decided_by(*given[::-1])]
     first, second = sides
     if len(first.vertices) != len(second.vertices):
         raise BadData(
@@ -123,9 +126,8 @@ def verify(
             "meshes of one topology"
         )
     distance, notes = _distance(first.vertices, second.vertices), []
-    shared = sorted(first.files.keys() & second.files.keys())
-    if shared:
-        names = ", ".join(first.files[key] for key in shared[:3])
+    if shared := _on_both(first, second):
+        names = ", ".join(shared[:3])
         notes.append(f"{names} is on both sides: of course that is alike; give other photos on one side")
     known, why = packaged(), _uncalibrated(sides)
     chance = same = None
@@ -160,6 +162,21 @@ def _distance(first: np.ndarray, second: np.ndarray) -> float:
     first, second = first.astype(np.float64), second.astype(np.float64)
     _, rotation, shift = align(first, second, scale=False)
     return float(np.sqrt(((first @ rotation.T + shift - second) ** 2).sum(1).mean()))
+
+
+def _decided_by(side: Side, other: Side) -> Side:
+    """The side, with the face of a lone photo that is most like the other side, where several may be meant."""
+    known = other.identity if other.again is None else None
+    return side if side.again is None or known is None else side.again(known)
+
+
+def _on_both(first: Side, second: Side) -> list[str]:
+    """The names on the first side of files, and of pictures, that are on the other one too."""
+    names = [first.files[key] for key in sorted(first.files.keys() & second.files.keys())]
+    if first.seen and second.seen and first.predictor == second.predictor:
+        same = same_pictures(first.seen, second.seen).any(1)
+        names += [one.photo for one, known in zip(first.seen, same, strict=True) if known]
+    return list(dict.fromkeys(names))
 
 
 def _percent(share: float) -> str:

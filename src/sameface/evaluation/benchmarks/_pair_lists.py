@@ -2,6 +2,7 @@
 
 import csv
 import io
+import struct
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations
@@ -11,11 +12,11 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 from jaxtyping import Float
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from sameface.core.errors import BadData
+from sameface.core.files import open_file, read_text, write_file
 from sameface.evaluation.case import Case
-from sameface.mesh.write import write_file
 
 __all__ = [
     "Pair", "Question", "cases_of", "centre_box", "lfw_questions", "noise", "pairs_of", "read_lfw_pairs", "read_lines",
@@ -101,11 +102,10 @@ def read_scores(path: Path, pairs: Sequence[Pair]) -> Float[np.ndarray, " P"]:
 def read_lines(path: Path) -> list[str]:
     """The lines of a text file that are not empty. Raises BadData when it is not there or is no text."""
     try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        why = getattr(error, "strerror", None) or "not UTF-8 text"
-        raise BadData(f"{path} cannot be read ({why}); see the benchmark's docstring for the layout it needs") from None
-    return [line.strip() for line in text.splitlines() if line.strip()]
+        lines = read_text(path).splitlines()
+    except BadData as error:
+        raise BadData(f"{error}; see the benchmark's docstring for the layout it needs") from None
+    return [line.strip() for line in lines if line.strip()]
 
 
 def read_lfw_pairs(path: Path, suffix: str) -> list[Pair]:
@@ -149,9 +149,9 @@ def lfw_questions(pairs: Iterable[Pair], folder: Path, share: float | None) -> d
 def centre_box(photo: Path, share: float) -> Float[np.ndarray, "2 2"]:
     """Corners of the central part of a picture, `share` of its width and height, px. Reads the header only."""
     try:
-        with Image.open(photo) as image:
+        with open_file(photo) as file, Image.open(file) as image:
             size = np.array(image.size, np.float64)
-    except (OSError, UnidentifiedImageError) as error:
+    except (OSError, SyntaxError, ValueError, struct.error, Image.DecompressionBombError) as error:
         raise BadData(f"{photo} is no picture that can be read ({error}); download it again") from None
     return np.stack([size * (1 - share) / 2, size * (1 + share) / 2])
 

@@ -13,8 +13,11 @@ from sameface.core.files import names_in
 from sameface.evaluation.case import Answer, Case
 from sameface.mesh.read import Mesh, read_mesh
 from sameface.metrics.alignment import Surface
+from sameface.morphable.plausible import EYE_CENTRES, eye_distance, order_problem, unit_of
 
-__all__ = ["ASKS", "PHOTOS", "mesh_of", "one_file", "photo", "read_scan", "sample_face", "truth_from"]
+__all__ = [
+    "ASKS", "PHOTOS", "believable", "mesh_of", "one_file", "photo", "read_scan", "sample_face", "truth_from",
+]  # fmt: skip
 
 ASKS = ("neutral", "faces", "neutral_landmarks")
 """what of an answer is looked at"""
@@ -25,15 +28,41 @@ read_scan = lru_cache(maxsize=4)(read_mesh)
 """a scan is asked for once per photo of its subject"""
 
 
-def mesh_of(case: Case, answer: Answer, points: Sequence[int]) -> tuple[Surface, Float[np.ndarray, "L 3"]]:
-    """The answer's neutral mesh and some of its 68 landmarks. Raises ValueError that names what the answer lacks."""
+def mesh_of(
+    case: Case, answer: Answer, points: Sequence[int], *, unit: float | None = None
+) -> tuple[Surface, Float[np.ndarray, "L 3"]]:
+    """The answer's neutral mesh and some of its 68 landmarks.
+
+    Raises ValueError that names what the answer lacks, for landmarks in another order than iBUG's (right and left
+    swapped), and, where the size counts (`unit` mm per unit of the mesh), for eyes that are not 40 to 90 mm apart.
+    """
     missing = [name for name in ASKS if getattr(answer, name) is None]
     if missing or answer.neutral is None or answer.faces is None or answer.neutral_landmarks is None:
         raise ValueError(f"{case.name} needs the person's mesh, but the answer has no {', '.join(missing)}")
+    if problem := order_problem(answer.neutral_landmarks) if points else "":
+        raise ValueError(f"{case.name}: the answer's mesh {problem}")
+    eyes, (least, most) = eye_distance(answer.neutral_landmarks), EYE_CENTRES
+    if unit is not None and not np.isnan(eyes) and not least <= eyes * unit <= most:
+        found = "millimetres" if least <= eyes <= most else unit_of(eyes / np.sqrt(least * most))
+        hint = f"; the mesh looks like {found}" if found else ""
+        apart = f"{eyes * unit:.3g} mm apart, not {least:g} to {most:g}"
+        raise ValueError(f"{case.name}: the eyes of the answer's mesh are {apart}{hint}")
     landmarks = answer.neutral_landmarks[list(points)].astype(np.float64)
     if not np.isfinite(landmarks).all():
         raise ValueError(f"{case.name}: landmarks of the answer's mesh are NaN or infinite")
     return Surface(answer.neutral.astype(np.float64), answer.faces.astype(np.int64)), landmarks
+
+
+def believable(points: Float[np.ndarray, "68 3"], path: Path, advice: str = "") -> Float[np.ndarray, "68 3"]:
+    """The same landmarks of a scan in mm (NaN: not known), or BadData, ending in `advice`, if they cannot be those."""
+    if problem := order_problem(points):
+        raise BadData(f"{path} {problem}")
+    eyes = eye_distance(points)
+    if not np.isnan(eyes) and not EYE_CENTRES[0] / 2 < eyes < 2 * EYE_CENTRES[1]:
+        found = unit_of(eyes / float(np.sqrt(np.prod(EYE_CENTRES))))
+        hint = f"; it looks like {found}" if found else ""
+        raise BadData(f"{path}: the eyes of the scan are {eyes:.3g} mm apart{hint}{advice}")
+    return points
 
 
 def one_file(folder: Path, ending: str, what: str) -> Path:

@@ -24,6 +24,8 @@ import numpy as np
 from jaxtyping import Float
 
 from sameface.core.errors import AssetMissing, BadData
+from sameface.core.files import read_text
+from sameface.core.npz import read_npy
 from sameface.evaluation.case import Answer, Case, Published
 from sameface.metrics.landmarks import Normaliser, face_size, nme, table_by_yaw
 
@@ -36,6 +38,8 @@ IBUG = (
     (45,), (2,), (31,), (30,), (35,), (14,), (48,), (60, 61, 62, 63, 64, 65, 66, 67), (54,), (8,),
 )  # fmt: skip
 """iBUG points (from 0) whose mean stands for each of AFLW's 21: `ind_68to21` of 3DDFA's benchmark_aflw.py"""
+LARGEST_LIST = 1 << 28
+"""bytes of a list of all photos"""
 SIDE = 120
 """px of 3DDFA's crops"""
 YAWS, BOXES = "AFLW_GT_crop_yaws.npy", "AFLW_GT_crop_roi_box.npy"
@@ -82,7 +86,7 @@ def cases(root: Path, options: Options) -> list[Case]:
 
     Raises AssetMissing or BadData when a file is missing or the files do not belong together.
     """
-    names = _file(root, "test.data", NAMES).read_text().split()
+    names = read_text(_file(root, "test.data", NAMES)).split()
     yaws, boxes, points, fitted = (_array(root, name) for name in (YAWS, BOXES, POINTS21, POINTS68))
     shapes = {"yaws": (yaws.shape, ()), "boxes": (boxes.shape, (4,)), "21 points": (points.shape, (2, 21))}
     shapes["68 points"] = ((*fitted.shape[:1], *fitted.shape[-1:]), (68,))
@@ -106,7 +110,10 @@ def _file(root: Path, folder: str, name: str) -> Path:
 
 
 def _array(root: Path, name: str) -> np.ndarray:
-    return np.load(_file(root, "test.configs", name), allow_pickle=False).astype(np.float64)
+    array = read_npy(_file(root, "test.configs", name), LARGEST_LIST)
+    if array.dtype.kind not in "fiu" or not np.isfinite(array).all():
+        raise BadData(f"{name} in {root} holds what are no finite numbers; get it again from cleardusk/3DDFA")
+    return array.astype(np.float64)
 
 
 def _case(root: Path, name: str, row: list[Any], options: Options) -> Case:

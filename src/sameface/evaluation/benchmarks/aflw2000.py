@@ -27,6 +27,7 @@ from jaxtyping import Float
 
 from sameface.core.errors import AssetMissing, BadData
 from sameface.core.files import names_in
+from sameface.core.npz import read_npy
 from sameface.evaluation.case import Answer, Case, Published
 from sameface.metrics.landmarks import Alignment, Depth, Normaliser, nme, table_by_yaw
 from sameface.metrics.pose import LIMIT, angle_errors, camera_from_pose_para, pose_para_from_camera, within_limit
@@ -39,6 +40,8 @@ __all__ = [
 asks = ("landmarks", "rotation")
 
 POINTS, AGAIN = "AFLW2000-3D.pts68.npy", "AFLW2000-3D-Reannotated.pts68.npy"
+LARGEST_LIST = 1 << 28
+"""bytes of a list of all photos"""
 YAWS = "AFLW2000-3D-new.pose.npy"
 ANGLES = ("pitch", "yaw", "roll")
 
@@ -117,8 +120,8 @@ def cases(root: Path, options: Options) -> list[Case]:
             f"{max(options.least, 1)}; unpack AFLW2000-3D.zip there"
         )
     wanted = (AGAIN,) * (options.annotation == "reannotated") + (YAWS,) * (options.yaw == "new")
-    lists = {name: np.load(_list(root, folder, name), allow_pickle=False) for name in wanted}
-    rows = _rows(np.load(_list(root, folder, POINTS), allow_pickle=False)) if lists else {}
+    lists = {name: read_npy(_list(root, folder, name), LARGEST_LIST) for name in wanted}
+    rows = _rows(read_npy(_list(root, folder, POINTS), LARGEST_LIST)) if lists else {}
     return [_case(label, lists, rows, options) for label in labels]
 
 

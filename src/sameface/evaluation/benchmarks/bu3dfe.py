@@ -23,7 +23,7 @@ import numpy as np
 from jaxtyping import Float
 
 from sameface.core.errors import BadData
-from sameface.core.files import names_in
+from sameface.core.files import names_in, read_text
 from sameface.evaluation.benchmarks._scans import ASKS, mesh_of, photo, read_scan, sample_face, truth_from
 from sameface.evaluation.case import Answer, Case, Published
 from sameface.metrics.alignment import fit_mesh, procrustes
@@ -83,10 +83,9 @@ def _case(person: Path, options: Options) -> Case:
 
 
 def _points(path: Path) -> Float[np.ndarray, "83 3"]:
-    if path.stat().st_size > LARGEST:
-        raise BadData(f"{path} is too large for a file of 83 points")
+    lines = read_text(path, LARGEST).splitlines()
     try:
-        rows = np.array([line.split()[-3:] for line in path.read_text().splitlines() if line.strip()], np.float64)
+        rows = np.array([line.split()[-3:] for line in lines if line.strip()], np.float64)
     except ValueError as error:
         raise BadData(f"{path} does not hold lines 'number x y z' ({error})") from None
     if rows.shape != (COUNT, 3) or not np.isfinite(rows).all():
@@ -106,7 +105,7 @@ def score(case: Case, answer: Answer, options: Options) -> dict[str, float]:
 
     Raises ValueError when the answer has no neutral mesh, or when the alignment does not converge.
     """
-    surface, landmarks = mesh_of(case, answer, IBUG)
+    surface, landmarks = mesh_of(case, answer, IBUG, unit=1.0 if options.metrical else None)
     goal = _centres(_points(case.truth["points"]), GROUPS)
     source = np.stack([landmarks[group].mean(0) for group in IBUG_GROUPS])
     start = procrustes(source, goal, scale=not options.metrical)

@@ -24,10 +24,11 @@ import numpy as np
 from jaxtyping import Float
 
 from sameface.core.errors import BadData
-from sameface.core.files import names_in
+from sameface.core.files import names_in, read_json
 from sameface.evaluation.benchmarks._scans import (
     ASKS,
     PHOTOS,
+    believable,
     mesh_of,
     one_file,
     photo,
@@ -109,20 +110,20 @@ def _case(root: Path, subject: str, setting: str, options: Options) -> Case:
 
 def _scan(pair: tuple[Path, Path], options: Options) -> tuple[Mesh, Float[np.ndarray, "68 3"]]:
     """A scan in mm with its landmarks."""
-    mesh = read_scan(pair[0])
-    return Mesh(options.unit * mesh.vertices, mesh.faces), options.unit * _ljson(pair[1])
+    mesh, points = read_scan(pair[0]), options.unit * _ljson(pair[1])
+    return Mesh(options.unit * mesh.vertices, mesh.faces), believable(
+        points, pair[1], "; give --unit, mm per unit of the file"
+    )
 
 
 def _ljson(path: Path) -> Float[np.ndarray, "68 3"]:
     """menpo's landmark file, version 2 ({landmarks: {points}}) or 3 ({groups: {NAME: {landmarks: {points}}}})."""
-    if path.stat().st_size > LARGEST:
-        raise BadData(f"{path} is too large for a file of 68 landmarks")
+    content = read_json(path, LARGEST)
     try:
-        content = json.loads(path.read_bytes())
         if "groups" in content:
             content = next(iter(content["groups"].values()))
         points = np.array(content["landmarks"]["points"], np.float64)
-    except (ValueError, KeyError, TypeError, AttributeError, StopIteration) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, StopIteration, OverflowError) as error:
         raise BadData(f"{path} is no landmark file of menpo ({type(error).__name__}: {error})") from None
     if points.shape != (68, 3) or not np.isfinite(points).all():
         raise BadData(f"{path} holds points of the shape {points.shape}; expected 68 finite ones in 3D")

@@ -17,6 +17,7 @@ Licence: by agreement with the organisers, research only.
 """
 
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 from typing import Literal
 
@@ -25,7 +26,7 @@ import numpy as np
 from jaxtyping import Float
 
 from sameface.core.errors import BadData
-from sameface.core.files import names_in
+from sameface.core.files import names_in, read_text
 from sameface.evaluation.case import Answer, Case, Published
 from sameface.metrics.landmarks import ape, cvgtce, gte
 
@@ -94,7 +95,7 @@ def _points(path: Path) -> Float[np.ndarray, "66 3"]:
     if not path.is_file():
         raise BadData(f"{path} is missing, the points of a photo; unpack 3DFAW again")
     try:
-        points = np.loadtxt(path, delimiter=",", ndmin=2)
+        points = np.loadtxt(StringIO(read_text(path)), delimiter=",", ndmin=2)
     except ValueError as error:
         raise BadData(f"{path} is not a list of points ({error}); expected 66 lines `x,y,z`") from None
     if points.shape != (66, 3) or not np.isfinite(points).all():

@@ -17,6 +17,7 @@ Licence: by agreement with the organisers, research only (from memory).
 """
 
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 from typing import Literal
 
@@ -24,8 +25,17 @@ import numpy as np
 from jaxtyping import Float
 
 from sameface.core.errors import BadData
-from sameface.core.files import names_in
-from sameface.evaluation.benchmarks._scans import ASKS, PHOTOS, mesh_of, photo, read_scan, sample_face, truth_from
+from sameface.core.files import names_in, read_text
+from sameface.evaluation.benchmarks._scans import (
+    ASKS,
+    PHOTOS,
+    believable,
+    mesh_of,
+    photo,
+    read_scan,
+    sample_face,
+    truth_from,
+)
 from sameface.evaluation.case import Answer, Case, Published
 from sameface.mesh.write import write_obj
 from sameface.metrics.alignment import Surface
@@ -104,8 +114,8 @@ def _truth(case: Case) -> tuple[Surface, Float[np.ndarray, "68 3"]]:
     """The scan and its landmarks, NaN where they are not known."""
     scan, path = read_scan(case.truth["scan"]), case.truth["points"]
     try:
-        numbers = np.loadtxt(path, dtype=np.int64).reshape(-1)
-    except (OSError, ValueError) as error:
+        numbers = np.loadtxt(StringIO(read_text(path)), dtype=np.int64).reshape(-1)
+    except (OverflowError, ValueError) as error:
         raise BadData(
             f"{path} is not a list of vertices ({error}); expected {POINTS} numbers, −1 for unknown"
         ) from None
@@ -119,7 +129,7 @@ def _truth(case: Case) -> tuple[Surface, Float[np.ndarray, "68 3"]]:
     for number, name in NEEDED.items():
         if np.isnan(points[number, 0]):
             raise BadData(f"{path} does not know the {name} (line {number - FIRST + 1}), which the protocol needs")
-    return Surface(scan.vertices, scan.faces), points
+    return Surface(scan.vertices, scan.faces), believable(points, path)
 
 
 def score(case: Case, answer: Answer, options: Options) -> dict[str, float]:

@@ -22,11 +22,21 @@ import numpy as np
 from jaxtyping import Float
 
 from sameface.core.errors import AssetMissing, BadData
-from sameface.evaluation.benchmarks._scans import ASKS, mesh_of, one_file, photo, read_scan, sample_face, truth_from
+from sameface.core.files import read_text
+from sameface.evaluation.benchmarks._scans import (
+    ASKS,
+    believable,
+    mesh_of,
+    one_file,
+    photo,
+    read_scan,
+    sample_face,
+    truth_from,
+)
 from sameface.evaluation.case import Answer, Case, CaseFailed, Published
 from sameface.mesh.read import read_picked_points
 from sameface.mesh.write import write_obj
-from sameface.metrics.scans import IBUG_SEVEN, now
+from sameface.metrics.scans import IBUG_SEVEN, MILLIMETRES, now
 
 __all__ = ["Options", "asks", "cases", "published", "sample", "score", "summary", "truth"]
 
@@ -65,7 +75,7 @@ def cases(root: Path, options: Options) -> list[Case]:
     if not listed.is_file():
         raise AssetMissing(f"{listed} is missing; it comes with the validation data of NoW (now.is.tue.mpg.de)")
     found = []
-    for number, line in enumerate(listed.read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(read_text(listed).splitlines(), 1):
         parts = line.strip().split("/")
         if not line.strip():
             continue
@@ -92,11 +102,14 @@ def _points(case: Case) -> Float[np.ndarray, "7 3"]:
     points = list(read_picked_points(case.truth["points"]).values())
     if len(points) != len(IBUG_SEVEN):
         raise BadData(f"{case.truth['points']} holds {len(points)} points; NoW's scans have {len(IBUG_SEVEN)}")
+    placed = np.full((68, 3), np.nan)
+    placed[list(IBUG_SEVEN)] = points
+    believable(placed, case.truth["points"])
     return np.stack(points)
 
 
 def _distances(case: Case, answer: Answer, options: Options) -> Float[np.ndarray, " K"]:
-    surface, landmarks = mesh_of(case, answer, IBUG_SEVEN)
+    surface, landmarks = mesh_of(case, answer, IBUG_SEVEN, unit=MILLIMETRES[options.unit] if options.metrical else None)
     scan = read_scan(case.truth["scan"]).vertices
     return now(scan, _points(case), surface, landmarks, metrical=options.metrical, unit=options.unit).distances
 

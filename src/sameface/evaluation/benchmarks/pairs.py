@@ -25,11 +25,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from sameface.core.errors import AssetMissing, BadData
-from sameface.core.files import names_in
+from sameface.core.files import names_in, write_file
+from sameface.core.tables import read_table
 from sameface.evaluation.benchmarks import _pair_lists as pair_lists
 from sameface.evaluation.benchmarks import _verification as verification
 from sameface.evaluation.case import Case, Published
-from sameface.mesh.write import write_file
 
 __all__ = [
     "Options", "asks", "cases", "curves", "fingerprint", "main", "prepare", "published", "sample", "score", "summary",
@@ -94,17 +94,18 @@ def prepare(table: Path, folder: Path) -> None:
     write_file(folder / "pairs.txt", ("\n".join(text) + "\n").encode())
 
 
+COLUMNS = dict.fromkeys(("person", "name", "source", "split"), "text") | {"image": "bytes", "embedding": "list"}
+
+
 def table_rows(table: Path) -> list[dict[str, Any]]:
     """The test rows that have a person, sorted by (person, name): person, name, source, image, embedding."""
-    import pyarrow.parquet as parquet
+    import pyarrow.compute as pc
 
     rows = []
     for file in (table / name for name in names_in(table, ".parquet")):
         columns = ["person", "name", "source", "image", "embedding"]
-        missing = {*columns, "split"} - set(parquet.read_schema(file).names)
-        if missing:
-            raise BadData(f"{file} lacks the columns {', '.join(sorted(missing))} of the face table")
-        rows += parquet.read_table(file, columns=columns, filters=[("split", "=", "test")]).to_pylist()
+        found = read_table(file, COLUMNS, "the face table")
+        rows += found.filter(pc.equal(found["split"], "test")).select(columns).to_pylist()  # pyright: ignore[reportAttributeAccessIssue]
     rows = [row for row in rows if row["person"]]
     if not rows:
         raise BadData(f"{table} has no .parquet files with test photos of known persons; give the face table's folder")

@@ -22,13 +22,12 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from sameface.core.errors import AssetMissing, BadData
-from sameface.core.files import names_in
+from sameface.core.files import names_in, read_json, read_text
 from sameface.core.geometry import barycentric
 from sameface.evaluation.benchmarks._scans import ASKS, PHOTOS, mesh_of, photo, read_scan, sample_face
 from sameface.evaluation.case import Answer, Case, Published
 from sameface.mesh.write import write_obj
 from sameface.metrics.regions import REGIONS, region_error
-from sameface.metrics.scans import IBUG_SEVEN
 
 __all__ = ["Options", "asks", "cases", "published", "sample", "score", "summary", "truth"]
 
@@ -82,7 +81,7 @@ def _scales(path: Path) -> Float[np.ndarray, " N"]:
     if not path.is_file():
         raise BadData(f"{path} is missing; it comes with czh-98/REALY in its folder data")
     try:
-        scales = np.array(path.read_text().split(), np.float64)
+        scales = np.array(read_text(path).split(), np.float64)
     except ValueError as error:
         raise BadData(f"{path} should hold one number per line ({error})") from None
     if not (np.isfinite(scales).all() and (scales > 0).all()):
@@ -108,11 +107,9 @@ def _case(root: Path, path: Path, keypoints: Path, scales: np.ndarray) -> Case:
 
 def _places(path: Path, faces: Int[np.ndarray, "F 3"]) -> tuple[Int[np.ndarray, "85 3"], Float[np.ndarray, "85 3"]]:
     """Corners and weights of the 85 keypoints."""
-    if path.stat().st_size > LARGEST:
-        raise BadData(f"{path} is too large for a file of 85 keypoints")
     try:
-        rows = np.array(json.loads(path.read_bytes()), np.float64)
-    except (ValueError, TypeError) as error:
+        rows = np.array(read_json(path, LARGEST), np.float64)
+    except (ValueError, TypeError, OverflowError) as error:
         raise BadData(f"{path} is no JSON list of [triangle, b0, b1] ({error})") from None
     if rows.shape != (COUNT, 3) or not np.isfinite(rows).all():
         raise BadData(f"{path} holds a list of the shape {rows.shape}; expected 85 × [triangle, b0, b1]")
@@ -138,7 +135,7 @@ def score(case: Case, answer: Answer, options: Options) -> dict[str, float]:
 
     Raises ValueError when the answer has no neutral mesh, BadData when the keypoints do not belong to it.
     """
-    surface, _ = mesh_of(case, answer, IBUG_SEVEN)
+    surface, _ = mesh_of(case, answer, ())
     keypoints = barycentric(surface.vertices, *_places(case.truth["keypoints"], surface.faces))
     scan_keypoints, errors = _scan_keypoints(case), {}
     for region, path in case.truth["regions"].items():

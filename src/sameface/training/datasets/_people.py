@@ -5,8 +5,9 @@ import os
 import struct
 from collections.abc import Callable, Iterator
 from functools import cache
+from io import BytesIO
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -15,12 +16,12 @@ from PIL import Image
 
 from sameface import morphable
 from sameface.core.errors import BadData
-from sameface.core.files import names_in
+from sameface.core.files import names_in, open_file
 from sameface.core.geometry import rotation_from_euler
 
 __all__ = [
-    "PICTURES", "SPLITS", "Cartoon", "Item", "People", "cartoon", "check_split", "folders", "listed", "mean_points",
-    "names_per_split", "picture", "save", "split_of",
+    "PICTURES", "SPLITS", "Cartoon", "Item", "People", "cartoon", "check_split", "decoded", "folders", "listed",
+    "mean_points", "names_per_split", "picture", "save", "split_of",
 ]  # fmt: skip
 
 SPLITS = ("train", "val", "test")
@@ -28,6 +29,9 @@ PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 """endings of picture files, in lower case"""
 PARTS = 20
 """a twentieth of the names is the val split, another the test split"""
+
+MOST_PIXELS = 50_000_000
+"""of a picture in a table"""
 
 Item = dict[str, np.ndarray | np.generic]
 
@@ -39,12 +43,24 @@ def picture(path: Path) -> UInt8[np.ndarray, "H W 3"]:
     short or is no picture raises BadData with its name.
     """
     try:
-        with Image.open(path) as image:
+        with open_file(path) as file, Image.open(file) as image:
             return np.array(image.convert("RGB"))
-    except FileNotFoundError:
-        raise BadData(f"{path} is missing, but the data set counts on it; unpack the data set again") from None
     except (OSError, SyntaxError, ValueError, struct.error, Image.DecompressionBombError) as error:
         raise BadData(f"{path} cannot be decoded ({error}); get this file again, or delete it") from None
+
+
+def decoded(data: Any, what: str) -> UInt8[np.ndarray, "H W 3"]:
+    """The RGB pixels of a picture in a table, called `what`. Raises BadData for one that is broken or huge."""
+    try:
+        with Image.open(BytesIO(data)) as image:
+            if image.width * image.height > MOST_PIXELS:
+                raise BadData(f"{what} holds a picture of {image.width}×{image.height} pixels, which is too large")
+        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
+    except (OSError, SyntaxError, ValueError, TypeError, struct.error, cv2.error, Image.DecompressionBombError):
+        pixels = None
+    if pixels is None:
+        raise BadData(f"{what} holds no picture that can be decoded; write it again as WebP, JPEG or PNG")
+    return pixels
 
 
 def check_split(split: str, known: tuple[str, ...] = SPLITS) -> None:

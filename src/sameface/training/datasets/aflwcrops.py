@@ -25,7 +25,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from sameface.core.errors import BadData, BadModel
-from sameface.core.files import names_in
+from sameface.core.files import names_in, read_text
 from sameface.core.geometry import nearest_rotation
 from sameface.metrics.pose import split_projection
 from sameface.morphable.pickles import read_npy, read_pickle
@@ -81,7 +81,7 @@ class Crops:
         self.folder = root / lists[0].name.removesuffix(f".list.{split}")
         if not self.folder.is_dir():
             raise BadData(f"there is no folder {self.folder}, which {lists[0].name} lists; expected {LAYOUT}")
-        self.names = np.array([line.encode() for line in lists[0].read_text(encoding="utf-8").split()])
+        self.names = np.array([line.encode() for line in read_text(lists[0]).split()])
         self.whitened: Float[np.ndarray, "N 62"] = np.asarray(_pickled(folder / TABLES[split]))
         self.mean, self.deviation = _whitening(folder / WHITENING)
         self.basis = Basis(folder)

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from sameface.core.errors import BadData
-from sameface.core.files import names_in
+from sameface.core.files import names_in, open_file
+from sameface.core.npz import read_npy, read_npz
 
 __all__ = ["Coded", "gives", "load", "sample"]
 
@@ -21,6 +22,8 @@ gives = ("image", "code", "person_code", "person")
 
 SIDE, CODE = 128, 192
 CODES = ".codes.npy"
+LARGEST = 1 << 33
+"""bytes of the codes of one file of crops"""
 
 
 class Coded:
@@ -32,10 +35,15 @@ class Coded:
         self.crops, places, codes, who = [], [], [], []
         for name in names_in(root, CODES):
             stem = root / name.removesuffix(CODES)
-            crops = np.load(f"{stem}.npy", mmap_mode="r", allow_pickle=False)
-            said = np.load(root / name, allow_pickle=False)
-            with np.load(f"{stem}.npz", allow_pickle=False) as rows:
-                person, splits = rows["person"], rows["split"]
+            open_file(f"{stem}.npy").close()  # no pipe
+            try:
+                crops = np.load(f"{stem}.npy", mmap_mode="r", allow_pickle=False)
+            except (ValueError, OSError, EOFError) as error:
+                raise BadData(f"{stem}.npy is no array of crops ({error}): make the crops again") from None
+            said, rows = read_npy(root / name, LARGEST), read_npz(f"{stem}.npz", LARGEST, only=("person", "split"))
+            if set(rows) != {"person", "split"}:
+                raise BadData(f"{stem}.npz lacks person or split; make the codes again")
+            person, splits = rows["person"], rows["split"]
             if crops.shape != (len(said), SIDE, SIDE, 3) or said.shape != (len(person), CODE):
                 raise BadData(
                     f"{stem}.npy holds {crops.shape} crops for {said.shape} codes and {len(person)} rows; expected "

@@ -17,6 +17,8 @@ import numpy as np
 from sameface.core.errors import BadData
 from sameface.core.files import names_in
 from sameface.core.geometry import nearest_rotation, rotation_from_euler
+from sameface.core.tables import read_table, rows_of_lists
+from sameface.training.datasets._people import decoded
 
 gives = ("image", "landmarks", "landmarks68", "rotation", "params", "person", "embedding")
 
@@ -25,10 +27,15 @@ SIDE = 160
 LARGEST_DISAGREEMENT = 0.08
 SAMPLE_IDS = (*range(154), *range(468, 478))
 """point numbers that `sample` writes"""
-COLUMNS = (
-    "image", "source", "name", "person", "split", "landmarks", "params62", "box62", "agree62", "landmarks68",
-    "embedding",
-)  # fmt: skip
+COLUMNS = {
+    "image": "bytes", "source": "text", "name": "text", "person": "text", "split": "text", "landmarks": "list",
+    "params62": "list", "box62": "list", "agree62": "number", "landmarks68": "list", "embedding": "list",
+    "size": "number",
+}  # fmt: skip
+CODE, LARGEST_SIDE = 128, 10_000
+"""numbers of an embedding; px"""
+NOBODY = np.concatenate([np.eye(3, 4).ravel(), np.zeros(50)]).astype(np.float32)
+"""stands for params62 that cannot be read, in rows that nobody is given"""
 LABELLED_SIDE = 120
 """px of the square that `params62` refers to"""
 
@@ -42,7 +49,7 @@ class Faces:
     """
 
     def __init__(self, root: Path, split: str):
-        self.columns, self.landmark_ids = _read(root, split)
+        self.columns, self.landmark_ids, self.faults = _read(root, split)
         self.names: list[str] = self.columns["name"]
         self.sources: list[str] = self.columns["source"]
         self.persons: list[str | None] = self.columns["person"]
@@ -68,10 +75,7 @@ class Faces:
     def image(self, index: int) -> np.ndarray:
         """(160, 160, 3) uint8 RGB; decoded once."""
         if index not in self._decoded:
-            pixels = cv2.imdecode(np.frombuffer(self.columns["image"][index], np.uint8), cv2.IMREAD_COLOR)
-            if pixels is None:
-                raise BadData(f"row {self.names[index]} of the face table holds no picture that OpenCV can decode")
-            pixels = cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
+            pixels = decoded(self.columns["image"][index], f"row {self.names[index]} of the face table")
             if len(pixels) != SIDE:
                 pixels = cv2.resize(pixels, (SIDE, SIDE), interpolation=cv2.INTER_CUBIC)
             self._decoded[index] = pixels
@@ -98,6 +102,8 @@ class Faces:
         return np.concatenate([matrix.ravel(), params[12:]]).astype(np.float32)
 
     def __getitem__(self, index: int, /) -> dict[str, np.ndarray | np.generic]:
+        if index in self.faults:
+            raise BadData(f"row {self.names[index]} of the face table: {self.faults[index]}")
         return {
             "image": self.image(index),
             "landmarks": self.landmarks(index),
@@ -114,35 +120,46 @@ def load(root: Path, split: str) -> Faces:
     return Faces(Path(root), split)
 
 
-def _read(root: Path, split: str) -> tuple[dict[str, list], tuple[int, ...]]:
+def _read(root: Path, split: str) -> tuple[dict[str, list], tuple[int, ...], dict[int, str]]:
+    """The columns, the numbers of the landmarks, and what is wrong with rows that cannot be used."""
     import pyarrow as pa
     import pyarrow.compute as pc
-    import pyarrow.parquet as pq
 
     files = [root / name for name in names_in(root, ".parquet")]
     if not files:
         raise BadData(f"{root} has no .parquet files; give the folder that holds the face table")
     tables, ids = [], None
     for file in files:
-        table = pq.read_table(file)
-        missing = {*COLUMNS, "size"} - set(table.column_names)
-        if missing:
-            raise BadData(f"{file} lacks the columns {', '.join(sorted(missing))} of the face table")
+        table = read_table(file, COLUMNS, "the face table")
         numbers = (table.schema.metadata or {}).get(b"landmark_ids")
         if numbers is None:
             raise BadData(f"{file} does not say which landmarks it holds: its metadata lack landmark_ids")
-        ids = json.loads(numbers)
+        try:
+            ids = [int(number) for number in json.loads(numbers)]
+        except (ValueError, TypeError, RecursionError):
+            raise BadData(f"{file} has landmark_ids in its metadata that are no list of numbers") from None
         good = pc.and_(pc.equal(table["split"], split), pc.less_equal(table["agree62"], LARGEST_DISAGREEMENT))  # pyright: ignore[reportAttributeAccessIssue]
-        tables.append(table.select([*COLUMNS, "size"]).filter(good).replace_schema_metadata(None))
+        tables.append(table.filter(good).replace_schema_metadata(None))
     table = pa.concat_tables(tables, promote_options="permissive")
     if not table.num_rows:
         raise BadData(f"{root} has no faces of split {split!r}; the splits are train, val and test")
     columns: dict[str, list] = {name: table[name].to_pylist() for name in ("image", "source", "name", "person", "size")}
-    for name in ("landmarks", "params62", "box62", "embedding"):
-        flat = table[name].combine_chunks().flatten().to_numpy(zero_copy_only=False)
-        columns[name] = list(flat.reshape(table.num_rows, -1))
+    faults: dict[int, str] = {}
+    for name, width in {"landmarks": 2 * len(ids or ()), "params62": 62, "box62": 3, "embedding": CODE}.items():
+        columns[name] = rows_of_lists(table[name])
+        for k, values in enumerate(columns[name]):
+            if values is None or len(values) != width or not np.isfinite(values).all():
+                faults.setdefault(k, f"its {name} are not {width} finite numbers")
+                columns[name][k] = NOBODY if name == "params62" else np.zeros(width, np.float32)
     columns["landmarks68"] = table["landmarks68"].to_pylist()
-    return columns, tuple(ids or ())
+    for k, (points, size) in enumerate(zip(columns["landmarks68"], columns["size"], strict=True)):
+        if points is not None and (len(points) != 136 or None in points):
+            faults.setdefault(k, "its landmarks68 are not 136 numbers")
+            columns["landmarks68"][k] = None
+        if size is None or not 1 <= size <= LARGEST_SIDE:
+            faults.setdefault(k, f"its size is {size} px")
+            columns["size"][k] = SIDE
+    return columns, tuple(ids or ()), faults
 
 
 def sample(root: Path) -> None:

@@ -12,13 +12,14 @@ Splits: train; val is valid_img. With DepthNets' list_valid_test.txt beside the 
 `ID,test,ORIENTATION`), val and test are the parts of valid_img that it names; without it there is no test.
 """
 
+from io import StringIO
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float
 
 from sameface.core.errors import BadData
-from sameface.core.files import names_in
+from sameface.core.files import names_in, read_text
 from sameface.training.datasets._people import Item, cartoon, check_split, picture, save
 
 __all__ = ["KEPT", "Faces3D", "gives", "load", "read_points", "sample", "upright"]
@@ -55,9 +56,7 @@ class Faces3D:
 def read_points(path: Path) -> Float[np.ndarray, "66 3"]:
     """The 66 points of a _lm.csv file, px from the upper left corner, z away from the viewer."""
     try:
-        points = np.loadtxt(path, delimiter=",", ndmin=2)
-    except FileNotFoundError:
-        raise BadData(f"{path} is missing, the points of a picture; unpack 3DFAW again") from None
+        points = np.loadtxt(StringIO(read_text(path)), delimiter=",", ndmin=2)
     except ValueError as error:
         raise BadData(f"{path} is not a list of points ({error}); expected 66 lines `x,y,z`") from None
     if points.shape != (66, 3) or not np.isfinite(points).all():
@@ -96,7 +95,7 @@ def load(root: Path, split: str) -> Faces3D:
 
 def _named(file: Path, kind: str) -> list[str]:
     """The pictures that DepthNets' list calls `kind`."""
-    rows = [line.split(",") for line in file.read_text().split()]
+    rows = [line.split(",") for line in read_text(file).split()]
     if any(len(row) < 2 or row[1] not in ("valid", "test") for row in rows):
         raise BadData(f"{file} has lines that are not `ID,valid` or `ID,test,ORIENTATION`")
     return [row[0] for row in rows if row[1] == kind]

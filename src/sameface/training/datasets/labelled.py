@@ -1,7 +1,8 @@
 """Photos of any other data set with the labels that `sameface fit-set` made for them (Liu et al. 2018, sec. 3.3.2).
 
 Layout: a folder with labels.parquet, one row per photo, and labels.json, whose `data` says which DATASET:FOLDER the
-photos are in (a relative folder is relative to labels.json). No size or licence of its own: labels of a data set are
+photos are in (a relative folder is relative to labels.json); a data set of your own, a Python file, is run only if you
+name it too (`--plugin FILE`). No size or licence of its own: labels of a data set are
 for whoever may use the data set. `fit_set.py` writes it; the columns are in `schema`.
 
 A rejected photo is a row with its reason and without labels; it is no item here, and `rejected` counts it. The labels
@@ -21,6 +22,8 @@ from jaxtyping import Float
 from sameface.core import plugins
 from sameface.core.camera import WeakPerspective
 from sameface.core.errors import BadData
+from sameface.core.files import plain, read_json
+from sameface.core.tables import read_table, rows_of_lists
 from sameface.morphable import default
 from sameface.morphable.points import points68
 from sameface.training.labels import POSE, in_photo
@@ -37,7 +40,7 @@ def schema() -> Any:
     """The columns of labels.parquet (a pyarrow schema); everything from `identity` on is null in rejected rows.
 
     split, row, name: which photo; `row` counts from 0 within the split · person: the data set's number, −1 unknown ·
-    kept, reason, message: NoFaceFound, BadPhoto, BadData, PoorPhoto, LargeResidual, Disagrees · quality 0 to 1 ·
+    kept, reason, message: NoFaceFound, BadPhoto, BadData, PoorPhoto, LargeResidual, Copy, Disagrees · quality 0 to 1 ·
     residual_px, residual_percent: median distance of fitted and measured points, of the face's size · from_others_mm:
     how far the photo's own shape is from that of the person's others · identity (S,) σ, the person's · expression (E,)
     · rotation (9,) row-major, translation (2,) px, scale px/mm: the camera · params (12 + S + E,), see `parameters`.
@@ -127,12 +130,12 @@ def load(root: Path, split: str) -> Labelled:
         raise BadData(f"{root} has labels for the model {about['morphable']!r}, expected {model!r}: fit the set again")
     dataset, folder = _inner(Path(root), about)
     inner = dataset.load(folder, split)
-    if len(inner) != about["splits"][split]:
+    columns, rejected = _read(Path(root) / LABELS, split)
+    if len(inner) != about["splits"][split] or columns["row"].min() < 0 or columns["row"].max() >= len(inner):
         raise BadData(
             f"{root} has labels for {about['splits'][split]} photos of split {split!r}, but {about['data']} has "
             f"{len(inner)}; fit the set again"
         )
-    columns, rejected = _read(Path(root) / LABELS, split)
     for row, name in zip(columns["row"].tolist(), columns["name"].tolist(), strict=True):
         if name_of(inner, row) != name:
             raise BadData(f"{root} has labels for {name} in row {row}, which now is {name_of(inner, row)}; fit again")
@@ -152,7 +155,7 @@ def name_of(items: Any, row: int) -> str:
     'row 3'
     """
     names = getattr(items, "names", None)
-    return f"row {row}" if names is None else os.fsdecode(names[row])
+    return f"row {row}" if names is None else plain(os.fsdecode(names[row]))
 
 
 def sample(root: Path) -> None:
@@ -191,11 +194,9 @@ def _about(root: Path) -> dict[str, Any]:
     for name in (LABELS, ABOUT):
         if not (root / name).is_file():
             raise BadData(f"there is no {name} in {root}; expected {LAYOUT}")
-    try:
-        about = json.loads((root / ABOUT).read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise BadData(f"{root / ABOUT} is not JSON ({error}); expected {LAYOUT}") from None
-    missing = {"data", "morphable", "splits"} - set(about)
+    about = read_json(root / ABOUT)
+    wanted = {"data": str, "morphable": str, "splits": dict}
+    missing = [name for name, kind in wanted.items() if not isinstance(dict(about).get(name), kind)]
     if missing:
         raise BadData(f"{root / ABOUT} does not say {', '.join(sorted(missing))}; expected {LAYOUT}")
     return about
@@ -203,8 +204,8 @@ def _about(root: Path) -> dict[str, Any]:
 
 def _inner(root: Path, about: dict[str, Any]) -> tuple[Any, Path]:
     """The data set that the labels were made for, and its folder."""
-    name, _, folder = about["data"].partition(":")
-    dataset = plugins.load("datasets", str(root / name) if plugins.is_file(name) else name)
+    name, _, folder = str(about["data"]).partition(":")
+    dataset = plugins.named("datasets", name, about.get("data_sha256"), root / ABOUT)
     if not (root / folder).is_dir():
         raise BadData(
             f"there is no folder {root / folder}, where {ABOUT} says that the photos are; if they moved, change its "
@@ -215,23 +216,22 @@ def _inner(root: Path, about: dict[str, Any]) -> tuple[Any, Path]:
 
 def _read(path: Path, split: str) -> tuple[dict[str, np.ndarray], dict[str, int]]:
     """The columns of the kept rows of a split in the order of its rows, and how many were rejected for which reason."""
-    import pyarrow as pa
     import pyarrow.compute as pc
-    import pyarrow.parquet as pq
 
-    try:
-        names = ["row", "name", "person", "quality", "params", "kept", "reason"]
-        table = pq.read_table(path, columns=names, filters=[("split", "=", split)]).sort_by("row")
-    except (pa.ArrowException, OSError) as error:
-        raise BadData(f"{path} cannot be read ({error}); expected {LAYOUT}") from None
+    kinds = {"split": "text", "row": "whole", "name": "text", "person": "whole", "quality": "number", "params": "list"}
+    table = read_table(path, kinds | {"kept": "flag", "reason": "text"}, LAYOUT)
+    table = table.filter(pc.equal(table["split"], split)).sort_by("row")  # pyright: ignore[reportAttributeAccessIssue]
+    if table["kept"].null_count:
+        raise BadData(f"{path} does not say of every photo whether it was kept; fit the set again")
     reasons = table.filter(pc.invert(table["kept"]))["reason"].to_pylist()  # pyright: ignore[reportAttributeAccessIssue]
     table = table.filter(table["kept"])
     if not table.num_rows:
         raise BadData(f"{path} has no photo of split {split!r} that was kept; {len(reasons)} were rejected")
+    if any(table[name].null_count for name in ("row", "person", "quality", "name")):
+        raise BadData(f"{path} has kept photos without a row, person, quality or name; fit the set again")
     columns = {name: table[name].to_numpy() for name in ("row", "person", "quality", "name")}
-    flat = table["params"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
-    wanted = POSE + default().n_identity + default().n_expression
-    if len(flat) != wanted * table.num_rows:
+    wanted, lists = POSE + default().n_identity + default().n_expression, rows_of_lists(table["params"])
+    if any(one is None or len(one) != wanted or not np.isfinite(one).all() for one in lists):
         raise BadData(f"{path} has labels that are not {wanted} numbers each; fit the set again")
-    columns["params"] = flat.reshape(-1, wanted)
-    return columns, {reason: reasons.count(reason) for reason in sorted(set(reasons))}
+    columns["params"] = np.stack(lists)
+    return columns, {reason: reasons.count(reason) for reason in sorted(filter(None, set(reasons)))}

@@ -22,6 +22,9 @@ import numpy as np
 
 from sameface.core import plugins
 from sameface.core.errors import BadData
+from sameface.core.files import read_json
+from sameface.core.tables import read_table, rows_of_lists
+from sameface.training.datasets._people import decoded
 
 __all__ = ["Labelled", "gives", "load", "sample"]
 
@@ -65,10 +68,7 @@ class Labelled:
         if self.source[k] == "faces":
             return self.faces.image(int(self.row[k]))
         if k not in self._decoded:
-            pixels = cv2.imdecode(np.frombuffer(self.hand["image"][self.row[k]], np.uint8), cv2.IMREAD_COLOR)
-            if pixels is None:
-                raise BadData(f"row {self.names[k]} of aflw21.parquet holds no picture that OpenCV can decode")
-            self._decoded[k] = cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
+            self._decoded[k] = decoded(self.hand["image"][self.row[k]], f"row {self.names[k]} of aflw21.parquet")
         return cv2.resize(self._decoded[k], (SIDE, SIDE), interpolation=cv2.INTER_CUBIC)
 
     def _zoom(self, k: int) -> np.float32:
@@ -156,9 +156,9 @@ def _table(rows: list[dict[str, Any]]) -> Any:
 def _about(root: Path) -> dict[str, Any]:
     file = root / "about.json"
     try:
-        about = json.loads(file.read_text(encoding="utf-8"))
+        about = read_json(file)
         good = all(isinstance(about[k], str) for k in ("faces", "aflw21")) and isinstance(about["blendshapes"], list)
-    except (OSError, ValueError, KeyError, TypeError):
+    except (BadData, KeyError, TypeError):
         good = False
     if not good:
         raise BadData(
@@ -176,23 +176,18 @@ def _folder(root: Path, about: dict[str, Any], name: str) -> Path:
 
 def _read(file: Path, columns: tuple[str, ...], split: str) -> dict[str, list]:
     import pyarrow.compute as pc
-    import pyarrow.parquet as pq
 
-    if not file.is_file():
-        raise BadData(f"there is no file {file}")
-    table = pq.read_table(file)
-    missing = set(columns) - set(table.column_names)
-    if missing:
-        raise BadData(f"{file} lacks the columns {', '.join(sorted(missing))}")
-    table = table.select(list(columns)).filter(pc.equal(table["split"], split))  # pyright: ignore[reportAttributeAccessIssue]
+    table = read_table(file, dict.fromkeys(columns, "any"), "labels as label_points.py writes them")
+    table = table.filter(pc.equal(table["split"], split))  # pyright: ignore[reportAttributeAccessIssue]
     if not table.num_rows:
         raise BadData(f"{file} has no rows of split {split!r}; the splits are train, val and test")
     out: dict[str, list] = {}
     for name in columns:
         column = table[name]
         if str(column.type).startswith("list"):
-            flat = column.combine_chunks().flatten().to_numpy(zero_copy_only=False)
-            out[name] = list(flat.reshape(table.num_rows, -1))
+            out[name] = rows_of_lists(column)
+            if any(one is None or len(one) != len(out[name][0]) for one in out[name]):
+                raise BadData(f"{file} has rows whose {name} is null or of another length; make the labels again")
         else:
             out[name] = column.to_pylist()
     return out

@@ -20,6 +20,7 @@ import numpy as np
 
 from sameface.core import plugins
 from sameface.core.errors import BadData
+from sameface.core.files import read_json
 from sameface.core.geometry import euler_from_rotation
 from sameface.morphable import default
 from sameface.synthetic.profiling import STRAIGHT, profile
@@ -84,8 +85,8 @@ class Profiled:
 def load(root: Path, split: str) -> Profiled:
     """The views of one split. Raises BadData for a missing or wrong profiled.json, and what the inner data set does."""
     about = _about(Path(root))
-    name, _, folder = about["data"].partition(":")
-    dataset = plugins.load("datasets", str(Path(root) / name) if plugins.is_file(name) else name)
+    name, _, folder = str(about["data"]).partition(":")
+    dataset = plugins.named("datasets", name, about.get("data_sha256"), Path(root) / ABOUT)
     missing = [key for key in gives if key not in dataset.gives]
     if missing:
         raise BadData(
@@ -114,7 +115,7 @@ def _about(root: Path) -> dict[str, Any]:
     if not (root / ABOUT).is_file():
         raise BadData(f"there is no {ABOUT} in {root}; expected {LAYOUT}")
     try:
-        about = json.loads((root / ABOUT).read_text(encoding="utf-8"))
+        about = read_json(root / ABOUT)
     except ValueError as error:
         raise BadData(f"{root / ABOUT} is not JSON ({error}); expected {LAYOUT}") from None
     if not isinstance(about, dict) or set(about) != {"data", "views", "yaws"} or not isinstance(about["data"], str):

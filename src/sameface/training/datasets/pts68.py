@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Float
 
 from sameface.core.errors import BadData
-from sameface.core.files import walk
+from sameface.core.files import read_text, walk
 from sameface.training.datasets._people import PICTURES, SPLITS, Item, cartoon, check_split, picture, save, split_of
 
 __all__ = ["Photos", "gives", "load", "read_pts", "sample"]
@@ -48,9 +48,9 @@ def read_pts(path: Path) -> Float[np.ndarray, "68 2"]:
     Raises BadData if the file does not hold 68 pairs of finite numbers in braces.
     """
     try:
-        head, _, body = path.read_text(encoding="ascii").partition("{")
+        head, _, body = read_text(path).partition("{")
         numbers = np.array(body.partition("}")[0].split(), np.float64)
-    except (UnicodeDecodeError, ValueError) as error:
+    except ValueError as error:
         raise BadData(f"{path} is not a .pts file ({error}); expected lines `x y` in braces") from None
     if "n_points" not in head or numbers.size != 136 or not np.isfinite(numbers).all():
         raise BadData(f"{path} has {numbers.size} numbers in its braces; expected n_points: 68 and 68 lines `x y`")

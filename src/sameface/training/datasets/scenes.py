@@ -19,6 +19,8 @@ from jaxtyping import Float, UInt8
 
 from sameface.core.errors import BadData
 from sameface.core.files import names_in
+from sameface.core.tables import read_table
+from sameface.training.datasets._people import decoded
 
 __all__ = ["gives", "load", "sample"]
 
@@ -40,34 +42,37 @@ class Scenes:
         """`images` (H, W, 3) uint8 RGB; `boxes` (n, 4): x0, y0, x1, y1 px; `points` (n, 5, 2) px."""
         row = self.rows[index]
         if index not in self.decoded:
-            image = cv2.imdecode(np.frombuffer(row["image"], np.uint8), cv2.IMREAD_COLOR_RGB)
-            if image is None:
-                raise BadData(f"the image of {row['name']} cannot be decoded; write it again as WebP, JPEG or PNG")
-            self.decoded[index] = image
-        boxes = np.asarray(row["boxes"], np.float32).reshape(-1, 4)
+            self.decoded[index] = decoded(row["image"], f"the row {row['name']}")
+        boxes, points = _numbers(row, "boxes", 4), _numbers(row, "points", 10)
+        if len(boxes) != len(points):
+            raise BadData(f"the row {row['name']} has {len(boxes)} boxes and points of {len(points)} faces")
         return {
             "images": self.decoded[index],
             "boxes": np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], 1),
-            "points": np.asarray(row["points"], np.float32).reshape(-1, 5, 2),
+            "points": points.reshape(-1, 5, 2),
         }
 
 
 def load(root: Path, split: str) -> Scenes:
     """Every photo of `split` in the Parquet files of `root`."""
-    import pyarrow.parquet as parquet
 
     files = [root / name for name in names_in(root, ".parquet")]
     if not files:
         raise BadData(f"{root} has no .parquet file; scenes are Parquet files with the columns {', '.join(COLUMNS)}")
     rows = []
     for file in files:
-        missing = set(COLUMNS) - set(parquet.read_schema(file).names)
-        if missing:
-            raise BadData(f"{file} has no column {', '.join(sorted(missing))}; scenes have {', '.join(COLUMNS)}")
-        table = parquet.read_table(file, columns=list(COLUMNS)).to_pylist()
+        table = read_table(file, dict.fromkeys(COLUMNS, "any"), f"scenes: {', '.join(COLUMNS)}").to_pylist()
         has_val = any(row["split"] == "val" for row in table)
         rows += [row for row in table if (row["split"] if has_val else _split(row)) == split]
     return Scenes(rows)
+
+
+def _numbers(row: dict, name: str, width: int) -> Float[np.ndarray, "N width"]:
+    """So many numbers for each face. Raises BadData."""
+    try:
+        return np.asarray(row[name], np.float32).reshape(-1, width)
+    except (ValueError, TypeError) as error:
+        raise BadData(f"the row {row['name']} has no {width} {name} for each face ({error})") from None
 
 
 def _split(row: dict) -> str:

@@ -11,7 +11,6 @@ the same rotation, so it is off, and the more the nearer the camera and the fart
 frame; docs/synthetic.md has the numbers.
 """
 
-import json
 from pathlib import Path
 
 import cv2
@@ -20,7 +19,8 @@ from jaxtyping import Float
 
 from sameface.core.camera import WeakPerspective
 from sameface.core.errors import BadData
-from sameface.core.files import names_in
+from sameface.core.files import names_in, read_bytes, read_json
+from sameface.core.npz import read_npz
 from sameface.training.datasets._people import Item, check_split, names_per_split, picture, split_of
 
 __all__ = ["People", "gives", "load", "sample", "weak"]
@@ -30,6 +30,8 @@ gives = (
     "person",
 )  # fmt: skip
 
+LARGEST_TRUTH, LARGEST_MAP = 1 << 28, 1 << 28
+"""bytes of a truth.npz, and of a picture"""
 LAYOUT = "about.json and folders 000000, 000001, …, as `sameface synth --out FOLDER` writes them"
 
 
@@ -54,10 +56,9 @@ class People:
             return truth
         file = self.root / self.persons[number] / "truth.npz"
         try:
-            with np.load(file, allow_pickle=False) as arrays:
-                truth = {name: arrays[name] for name in arrays.files}
-        except (OSError, ValueError, EOFError) as error:
-            raise BadData(f"{file} cannot be read ({error}); delete its folder and run the same command") from None
+            truth = read_npz(file, LARGEST_TRUTH)
+        except BadData as error:
+            raise BadData(f"{error}: delete its folder and run the same command") from None
         self._truth = number, truth
         return truth
 
@@ -87,9 +88,10 @@ class People:
         found = {}
         for name in ("depth", "normal", "albedo"):
             file = self.root / self.names[index].replace(".jpg", f"-{name}.png")
-            pixels = cv2.imread(str(file), cv2.IMREAD_UNCHANGED) if file.is_file() else None
+            data = np.frombuffer(read_bytes(file, LARGEST_MAP), np.uint8)
+            pixels = cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if len(data) else None
             if pixels is None:
-                raise BadData(f"{file} is missing or no picture; delete its folder and run the same command")
+                raise BadData(f"{file} is no picture; delete its folder and run the same command")
             found[name] = (pixels if name == "depth" else pixels[..., ::-1]).astype(np.float32)
         there = (found["depth"] > 0)[..., None]
         found["depth"] *= self.depth_unit
@@ -146,7 +148,7 @@ def _about(root: Path) -> dict:
     if not file.is_file():
         raise BadData(f"there is no {file}; expected {LAYOUT}")
     try:
-        about = json.loads(file.read_text(encoding="utf-8"))
+        about = read_json(file)
     except ValueError as error:
         raise BadData(f"{file} is not JSON ({error}); expected {LAYOUT}") from None
     if not isinstance(about, dict) or about.get("format") != "sameface-synthetic":
