@@ -20,7 +20,8 @@ from sameface.reconstruction.reconstruct import reconstruct
 from test_reconstruction import broken_files, foreign_network
 
 EVERY_FILE = {
-    "result.json", "neutral.obj", "neutral.ply", "face.glb", "face.npz", "report.html", "anna-overlay.png", "anna.obj",
+    "result.json", "neutral.obj", "neutral.mtl", "neutral.png", "neutral.ply", "face.glb", "face.npz", "report.html",
+    "anna-overlay.png", "anna.obj",
 }  # fmt: skip
 
 
@@ -72,7 +73,7 @@ def identity(path: str) -> list[float]:
 
 
 def test_one_photo_gives_every_file_and_zero(run):
-    code, out, err = run("anna.png", "--out", "out/deep", write=cli.ALL_KINDS)
+    code, out, err = run("anna.png", "--out", "out/deep", write=cli.DEFAULT_KINDS)
     assert (code, err) == (0, "")
     assert "one face from 1 photo; scale: average head" in out
     assert files("out/deep") == {*EVERY_FILE, "photos.json"}
@@ -169,12 +170,16 @@ def test_a_stranger_among_the_photos_has_a_row(run, monkeypatch):
 def test_a_photo_with_the_name_of_a_result_does_not_overwrite_it(run):
     Path("anna.png").rename("neutral.png")
     assert run("neutral.png", "--out", "out", write=("obj", "views"))[0] == 0
-    assert files() == {"photos.json", "result.json", "neutral.obj", "neutral-2.obj"}
+    assert files() == {"photos.json", "result.json", "neutral.obj", "neutral.mtl", "neutral.png", "neutral-2.obj"}
 
 
 @pytest.mark.parametrize(
     ("kinds", "expected"),
-    [((), set()), (("npz",), {"face.npz"}), (("obj", "overlay"), {"neutral.obj", "anna-overlay.png"})],
+    [
+        ((), set()),
+        (("npz", "stl"), {"face.npz", "neutral.stl"}),
+        (("obj", "overlay"), {"neutral.obj", "neutral.mtl", "neutral.png", "anna-overlay.png"}),
+    ],
 )
 def test_only_what_is_asked_for_is_written(run, kinds, expected):
     assert run("anna.png", "--out", "out", write=kinds)[0] == 0

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from sameface import __version__
 from sameface.core.errors import BadOutput
 from sameface.core.files import write_file
 from sameface.core.geometry import vertex_normals
@@ -180,6 +181,56 @@ def test_glb_blendshapes_are_morph_targets_by_name(ball, tmp_path):
         np.testing.assert_allclose(accessor(document, binary, target["POSITION"]), offsets / 1000, atol=1.001e-5)
     entries = [document["accessors"][t["POSITION"]] for t in mesh["primitives"][0]["targets"]]
     assert ["sparse" in entry for entry in entries] == [True, False, True]
+
+
+def test_glb_blendshapes_turn_the_normals(ball, tmp_path):
+    """At full weight the normals are those of the moved mesh, whole or sparse, but for a degree."""
+    vertices, faces, *_ = ball
+    rng = np.random.default_rng(2)
+    some = np.where(vertices[:, :1] > 0.7 * vertices[:, 0].max(), 4 * rng.normal(size=vertices.shape), 0)
+    targets = {"few": some, "all": vertices * [0.5, 0, 0], "none": np.zeros(vertices.shape)}
+    write_glb(tmp_path / "ball.glb", vertices, faces, morph_targets=targets)
+    document, binary = glb_parts(tmp_path / "ball.glb")
+    (primitive,) = document["meshes"][0]["primitives"]
+    still = accessor(document, binary, primitive["attributes"]["NORMAL"])
+    entries = [document["accessors"][one["NORMAL"]] for one in primitive["targets"]]
+    assert ["sparse" in entry for entry in entries] == [True, False, True]
+    for target, offsets in zip(primitive["targets"], targets.values(), strict=True):
+        expected = vertex_normals(vertices + offsets, faces)
+        found = still + accessor(document, binary, target["NORMAL"])
+        assert np.abs(found - expected).max() <= 0.0201
+    assert np.abs(still - vertex_normals(vertices + some, faces)).max() > 0.1
+
+
+def test_a_triangle_that_a_blendshape_flattens_has_its_old_normal(tmp_path):
+    corners, face = np.array([[0.0, 0, 0], [9, 0, 0], [0, 9, 0]], np.float32), np.array([[0, 1, 2]])
+    flat = np.array([[0.0, 0, 0], [0, 0, 0], [0, -9, 0]])
+    write_glb(tmp_path / "a.glb", corners, face, morph_targets={"flat": flat})
+    document, binary = glb_parts(tmp_path / "a.glb")
+    target = document["meshes"][0]["primitives"][0]["targets"][0]
+    np.testing.assert_array_equal(accessor(document, binary, target["NORMAL"]), 0)
+
+
+def test_glb_says_who_made_it_and_what_viewers_trip_over(ball, texture, tmp_path):
+    vertices, faces, _, uv = ball
+    few = np.where(np.arange(len(vertices))[:, None] < 9, 1.0, 0) * np.ones(3)
+    write_glb(tmp_path / "a.glb", vertices, faces, uv=uv, texture=texture, unlit=True, morph_targets={"a": few},
+              licence="MIT; Copyright (c) somebody")  # fmt: skip
+    document, _ = glb_parts(tmp_path / "a.glb")
+    assert document["asset"] == {
+        "version": "2.0", "generator": f"sameface {__version__}", "copyright": "MIT; Copyright (c) somebody",
+        "extras": {"license": "MIT"},
+    }  # fmt: skip
+    assert [image["name"] for image in document["images"]] == ["skin"]
+    assert document["extensionsUsed"] == ["KHR_materials_unlit"]
+    assert document["materials"][0]["extensions"] == {"KHR_materials_unlit": {}}
+    for one in document["accessors"]:  # VTK takes no accessor without, though 0 is the default
+        for place in (one["sparse"]["indices"], one["sparse"]["values"]) if "sparse" in one else (one,):
+            assert place["byteOffset"] == 0
+    write_glb(tmp_path / "b.glb", vertices, faces)
+    plain, _ = glb_parts(tmp_path / "b.glb")
+    assert "extensionsUsed" not in plain
+    assert "copyright" not in plain["asset"]
 
 
 @settings(max_examples=20, deadline=None)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from html.parser import HTMLParser
+from itertools import pairwise
 from pathlib import Path
 
 import cv2
@@ -158,6 +159,25 @@ def test_it_says_what_result_json_says(answer, page):
     assert "jawOpen 0.50, mouthSmile 0.30" in page
     assert "none to speak of" in page
     assert "2 of 3" in page
+
+
+def test_a_slider_lies_between_each_photo_and_its_face(answer, page):
+    outline = Outline(page)
+    sliders = [a for tag, a in outline.tags if tag == "input" and a.get("type") == "range"]
+    assert len(sliders) == len(answer.views)
+    assert all(a["aria-label"] for a in sliders)
+    assert [tag for tag, a in outline.tags if a.get("class") == "over"] == ["img"] * len(answer.views)
+
+
+def test_headings_go_down_step_by_step(page):
+    levels = [int(tag[1]) for tag, _ in Outline(page).tags if re.fullmatch("h[1-6]", tag)]
+    assert levels[0] == 1
+    assert levels.count(1) == 1
+    assert all(after <= before + 1 for before, after in pairwise(levels))
+
+
+def test_the_wheel_scrolls_the_page_unless_it_is_a_pinch(page):
+    assert re.search(r'"wheel", event => \{ if \(event\.ctrlKey\)', page)
 
 
 def test_the_mesh_in_the_page_is_the_mesh(answer, page):

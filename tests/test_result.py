@@ -140,7 +140,7 @@ def test_an_overlay_is_a_picture_of_the_head(answer):
 
 @pytest.mark.parametrize("name", ["face.fbx", "face", "face.tar.gz", ".obj"])
 def test_an_unknown_suffix_names_those_that_are_known(alone, tmp_path, name):
-    with pytest.raises(ValueError, match=r"is saved as \.obj, \.ply, \.glb, \.npz, \.json, \.html, not"):
+    with pytest.raises(ValueError, match=r"is saved as \.obj, \.ply, \.stl, \.glb, \.npz, \.json, \.html, not"):
         alone.save(tmp_path / name)
     assert list(tmp_path.iterdir()) == []
 
@@ -149,7 +149,8 @@ def test_an_unknown_suffix_names_those_that_are_known(alone, tmp_path, name):
 def test_what_cannot_be_written_says_so_and_leaves_nothing(alone, tmp_path, monkeypatch, suffix):
     (tmp_path / "taken").write_text("a file")
     for folder in (tmp_path / "missing", tmp_path / "taken"):
-        with pytest.raises(BadOutput, match=rf"x.{suffix} cannot be written .*: choose a folder"):
+        first = "png" if suffix == "obj" else suffix  # a mesh that refers to a skin comes after it
+        with pytest.raises(BadOutput, match=rf"x.{first} cannot be written .*: choose a folder"):
             alone.save(folder / f"x.{suffix}")
 
     def full(*_):

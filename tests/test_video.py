@@ -437,7 +437,9 @@ def test_the_code_of_the_page_runs(brief, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     shutil.copy(brief, "clip.mp4")
     exec(compile(code, PAGE.name, "exec"), {})
-    assert {path.name for path in tmp_path.iterdir()} == {"clip.mp4", "neutral.obj", "frames.csv"}
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "clip.mp4", "neutral.obj", "neutral.mtl", "neutral.png", "frames.csv"
+    }  # fmt: skip
 
 
 def test_clips_that_cannot_be_used_are_one_and_wrong_usage_is_two(clip, tmp_path, capsys):

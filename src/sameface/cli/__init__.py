@@ -20,8 +20,8 @@ from sameface.core.errors import SameFaceError
 from sameface.core.files import check_output, make_folder
 from sameface.photo import MIN_SCORE
 
-Kind = Literal["obj", "ply", "glb", "npz", "overlay", "report", "views"]
-ALL_KINDS: tuple[Kind, ...] = ("obj", "ply", "glb", "npz", "overlay", "report", "views")
+Kind = Literal["obj", "ply", "stl", "glb", "npz", "overlay", "report", "views"]
+DEFAULT_KINDS: tuple[Kind, ...] = ("obj", "ply", "glb", "npz", "overlay", "report", "views")
 
 
 def reconstruct(
@@ -35,10 +35,11 @@ def reconstruct(
     iris: bool = False,
     ipd: float | None = None,
     focal: str | None = None,
-    write: tuple[Kind, ...] = ALL_KINDS,
+    write: tuple[Kind, ...] = DEFAULT_KINDS,
     min_score: float = MIN_SCORE,
     predictor: str = "default",
     smooth: float = 0.3,
+    unlit: bool = False,
     quiet: bool = False,
 ) -> int:
     """Photos (files or folders) or a video of ONE person -> that person's 3D face; of a video, how it moves too.
@@ -60,6 +61,7 @@ def reconstruct(
         min_score: Least score of a detected face, 0 to 1.
         predictor: Network to use: default, or the path of your own .onnx.
         smooth: Seconds of video over which movements are smoothed, without lag; 0: not at all.
+        unlit: Ask viewers of .glb files to show the skin as it is; the light of the photos is in it.
         quiet: No progress bar and no summary.
     """
     from sameface.cli import people as many
@@ -78,7 +80,7 @@ def reconstruct(
         raise ValueError(f"{clips[0]} is a video; give it alone, and leave out --each and --all-faces")
     check_options(face=face, iris=iris, ipd=ipd, min_score=min_score, smooth=smooth, focal=focal)
     points_of(load(predictor))
-    asked = many.Asked(each, all_faces, face, iris, ipd, focal, write, min_score, predictor, smooth, quiet)
+    asked = many.Asked(each, all_faces, face, iris, ipd, focal, write, min_score, predictor, smooth, unlit, quiet)
     given = many.gathered(photos, () if len(photos) == 1 else clips)
     paths, rows = [one for one in given if isinstance(one, Path)], [one for one in given if not isinstance(one, Path)]
     make_folder(out, *photos)

@@ -47,6 +47,7 @@ class Asked(NamedTuple):
     min_score: float
     predictor: str
     smooth: float
+    unlit: bool
     quiet: bool
 
 
@@ -111,7 +112,7 @@ def one_person(person: Person, out: Path, asked: Asked) -> list[Row]:
     try:
         scale = {"iris": asked.iris, "ipd": asked.ipd}
         answer = reconstruct.join(person.seen, predictor=asked.predictor, **scale, problems=person.problems)
-        outputs.write_person(answer, folder, asked.write)
+        outputs.write_person(answer, folder, asked.write, unlit=asked.unlit)
     except SameFaceError as error:
         return [Row(one.photo, None, type(error).__name__, str(error)) for one in person.seen]
     if not asked.quiet:
@@ -130,10 +131,10 @@ def one_clip(clip: Path, out: Path, asked: Asked, tick: Callable[..., None]) -> 
             clip, smooth=asked.smooth, face=asked.face, predictor=asked.predictor, iris=asked.iris, ipd=asked.ipd,
             min_score=asked.min_score, focal=asked.focal, progress=lambda done, total: tick(clip.name, total, done),
         )  # fmt: skip
-        outputs.write_person(track.person, out, asked.write)
+        outputs.write_person(track.person, out, asked.write, unlit=asked.unlit)
         track.save(out / "frames.csv")
         if "glb" in asked.write:
-            track.save(out / "animation.glb")
+            track.save(out / "animation.glb", unlit=asked.unlit)
     except SameFaceError as error:
         return Row(str(clip), None, type(error).__name__, str(error))
     if not asked.quiet:
@@ -147,7 +148,8 @@ def one_clip(clip: Path, out: Path, asked: Asked, tick: Callable[..., None]) -> 
 def check_not_written_over(out: Path, photos: Iterable[Path]) -> None:
     """Raise BadOutput if results would be written over a photo that is given."""
     for photo in photos:
-        written_over = photo.name.endswith(outputs.OVERLAY) and os.path.isdir(photo.parent)
+        named = photo.name == outputs.SKIN or photo.name.endswith(outputs.OVERLAY)
+        written_over = named and os.path.isdir(photo.parent)
         if written_over and os.path.samefile(photo.parent, out):
             raise BadOutput(f"{photo} might be written over by a result of that name; choose another --out")
 

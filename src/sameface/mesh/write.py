@@ -15,18 +15,23 @@ import cv2
 import numpy as np
 from jaxtyping import Float, Int, UInt8
 
+from sameface import __version__
 from sameface.core.files import write_file
 from sameface.core.geometry import vertex_normals
 
-__all__ = ["Animation", "write_glb", "write_obj", "write_ply"]
+__all__ = ["Animation", "check_mesh", "write_glb", "write_obj", "write_ply"]
 
 CLAY = (0.60, 0.50, 0.45)
 """linear RGB of a mesh without a texture"""
 STILL = 1e-2
 """mm; a blendshape moves the vertices that it moves by more than this, so that GLB files stay small"""
 
+TURNED = 0.02
+"""rad; a blendshape turns the normals that it turns by more than this"""
+
 _FLOAT, _UINT16, _UINT32 = 5126, 5123, 5125
 _VERTEX_BUFFER, _INDEX_BUFFER = 34962, 34963
+_UNLIT = "KHR_materials_unlit"
 _REPEAT, _LINEAR, _LINEAR_MIPMAP = 10497, 9729, 9987
 
 
@@ -52,7 +57,7 @@ def write_obj(
 ) -> None:
     """Wavefront OBJ, mm to 0.1 µm. A texture (needs `uv`, origin lower left) goes to a .png and a .mtl beside it."""
     path = Path(path)
-    _check_mesh(vertices, faces, uv, texture)
+    check_mesh(vertices, faces, uv, texture)
     text = [
         f"# sameface, millimetres\nmtllib {path.stem}.mtl\nusemtl face\n"
         if texture is not None
@@ -95,7 +100,7 @@ def write_ply(
     colours: UInt8[np.ndarray, "V 3"] | None = None,
 ) -> None:
     """Binary little-endian PLY: float32 vertices in mm, then normals and 8-bit sRGB colours where given."""
-    _check_mesh(vertices, faces)
+    check_mesh(vertices, faces)
     columns: list[tuple[str, str, np.ndarray]] = [(n, "<f4", vertices[:, k]) for k, n in enumerate("xyz")]
     if normals is not None:
         columns += [(n, "<f4", normals[:, k]) for k, n in enumerate(("nx", "ny", "nz"))]
@@ -125,30 +130,34 @@ def write_glb(
     morph_targets: Mapping[str, Float[np.ndarray, "_ 3"]] | None = None,
     animation: Animation | None = None,
     lossless: bool = False,
+    unlit: bool = False,
+    licence: str | None = None,
 ) -> None:
     """glTF 2.0 binary, in metres: one mesh, its texture, one morph target per named blendshape, and how these move.
 
     `morph_targets` are offsets in mm at full weight; their names go to `extras.targetNames`, where engines look for
-    ARKit's. Offsets are stored sparsely where that is smaller. `normals` default to the mesh's smooth ones. The origin
-    of `uv` is the lower left. The texture is embedded as JPEG, or as PNG if `lossless`.
+    ARKit's. They turn the normals too. Both are stored sparsely where that is smaller. `normals` default to the mesh's
+    smooth ones. The origin of `uv` is the lower left. The texture is embedded as JPEG, or as PNG if `lossless`; with
+    `unlit` viewers show it as it is, for the light of the photos is in it (KHR_materials_unlit; those that do not know
+    it light the face as ever). `licence` goes to the asset, as its copyright.
     """
-    _check_mesh(vertices, faces, uv, texture)
+    check_mesh(vertices, faces, uv, texture)
     file = _Glb()
     primitive = _primitive(file, vertices, faces, vertex_normals(vertices, faces) if normals is None else normals, uv)
     mesh: dict[str, object] = {"name": "face", "primitives": [primitive]}
     if morph_targets:
-        primitive["targets"] = [
-            {"POSITION": _morph_target(file, n, o, len(vertices))} for n, o in morph_targets.items()
-        ]
+        primitive["targets"] = _morph_targets(file, vertices, faces, morph_targets)
         mesh |= {"weights": [0.0] * len(morph_targets), "extras": {"targetNames": list(morph_targets)}}
     document: dict[str, object] = {
-        "asset": {"version": "2.0", "generator": "sameface"},
+        "asset": _asset(licence),
         "scene": 0,
         "scenes": [{"nodes": [0]}],
         "nodes": [{"name": "face", "mesh": 0}],
         "meshes": [mesh],
-        "materials": [_material(textured=texture is not None)],
+        "materials": [_material(textured=texture is not None, unlit=unlit)],
     }
+    if unlit:
+        document["extensionsUsed"] = [_UNLIT]
     if texture is not None:
         document |= _textures(file, texture, lossless)
     if animation is not None:
@@ -183,7 +192,7 @@ class _Glb:
         bounds = {"min": array.min(0).tolist(), "max": array.max(0).tolist()} if limits else {}
         view = self.view(array.tobytes(), _VERTEX_BUFFER)
         kind = f"VEC{array.shape[1]}"
-        return self.accessor(bufferView=view, componentType=_FLOAT, count=len(array), type=kind, **bounds)
+        return self.accessor(bufferView=view, byteOffset=0, componentType=_FLOAT, count=len(array), type=kind, **bounds)
 
     def keys(self, array: np.ndarray, *, limits: bool = False) -> int:
         """Float keys of an animation, (K,) or (K, 4); the index of their accessor, in a view of no target."""
@@ -191,7 +200,7 @@ class _Glb:
         bounds = {"min": [float(array.min())], "max": [float(array.max())]} if limits else {}
         kind = "SCALAR" if array.ndim == 1 else f"VEC{array.shape[1]}"
         view = self.view(array.tobytes())
-        return self.accessor(bufferView=view, componentType=_FLOAT, count=len(array), type=kind, **bounds)
+        return self.accessor(bufferView=view, byteOffset=0, componentType=_FLOAT, count=len(array), type=kind, **bounds)
 
     def packed(self, document: dict[str, object]) -> bytes:
         """The whole file: header, JSON chunk, binary chunk."""
@@ -222,7 +231,7 @@ def _primitive(
         attributes["TEXCOORD_0"] = file.floats(uv * [1.0, -1.0] + [0.0, 1.0])
     component, kind = _index_kind(len(vertices))
     view = file.view(faces.astype(kind).tobytes(), _INDEX_BUFFER)
-    indices = file.accessor(bufferView=view, componentType=component, count=faces.size, type="SCALAR")
+    indices = file.accessor(bufferView=view, byteOffset=0, componentType=component, count=faces.size, type="SCALAR")
     return {"attributes": attributes, "indices": indices, "material": 0, "mode": 4}
 
 
@@ -231,24 +240,75 @@ def _index_kind(count: int) -> tuple[int, str]:
     return (_UINT16, "<u2") if count <= 65535 else (_UINT32, "<u4")
 
 
-def _morph_target(file: _Glb, name: str, offsets: Float[np.ndarray, "_ 3"], count: int) -> int:
-    """The accessor of one blendshape: sparse (moved vertices only) where that takes fewer bytes."""
-    if offsets.shape != (count, 3) or not np.isfinite(offsets).all():
-        raise ValueError(f"morph target {name!r} must be {(count, 3)} finite offsets in mm, but has {offsets.shape}")
-    metres = (offsets / 1000.0).astype("<f4")
-    moved = np.flatnonzero((np.abs(offsets) > STILL).any(axis=1))
+def _morph_targets(
+    file: _Glb, vertices: np.ndarray, faces: np.ndarray, targets: Mapping[str, Float[np.ndarray, "_ 3"]]
+) -> list[dict[str, int]]:
+    """The accessors of all blendshapes: how far they move the vertices, and how they turn the normals."""
+    at, corners = np.ascontiguousarray(vertices.T, np.float32), np.ascontiguousarray(faces.T)  # rows: numpy likes them
+    count = at.shape[1]
+    flat = _crossed(at, corners)
+    before = _around(flat, corners, count)
+    lengths = np.sqrt((before**2).sum(0))
+    normals = before / np.maximum(lengths, 1e-6)
+    out = []
+    for name, offsets in targets.items():
+        if offsets.shape != (count, 3) or not np.isfinite(offsets).all():
+            raise ValueError(
+                f"morph target {name!r} must be {(count, 3)} finite offsets in mm, but has {offsets.shape}"
+            )
+        moves = np.ascontiguousarray(offsets.T, np.float32)
+        moved = np.abs(moves).max(axis=0) > STILL
+        index = np.flatnonzero(moved)
+        touched = np.flatnonzero(moved[corners].any(axis=0))
+        some = corners[:, touched]
+        change = _around(_crossed(at + moves * moved, some) - flat[:, touched], some, count)
+        near = np.flatnonzero(change.any(axis=0) & (lengths > 1e-6))  # what has no area has no normal to turn
+        after = before[:, near] + change[:, near]
+        length = np.sqrt((after**2).sum(0))
+        turn = np.where(length > 1e-6, after / np.maximum(length, 1e-6) - normals[:, near], 0)
+        turned = np.abs(turn).max(axis=0) > TURNED
+        out.append({
+            "POSITION": _sparse(file, index, moves[:, index].T / 1000.0, count, limits=True),
+            "NORMAL": _sparse(file, near[turned], turn[:, turned].T, count),
+        })  # fmt: skip
+    return out
+
+
+def _crossed(at: Float[np.ndarray, "3 V"], corners: Int[np.ndarray, "3 F"]) -> Float[np.ndarray, "3 F"]:
+    """The normals of triangles, as long as twice their area; written out, for numpy's cross is slow."""
+    a, b, c = (at[:, one] for one in corners)
+    u, v = b - a, c - a
+    return np.stack([u[1] * v[2] - u[2] * v[1], u[2] * v[0] - u[0] * v[2], u[0] * v[1] - u[1] * v[0]])
+
+
+def _around(values: Float[np.ndarray, "3 F"], corners: Int[np.ndarray, "3 F"], count: int) -> Float[np.ndarray, "3 V"]:
+    """For each of `count` vertices the sum over its triangles."""
+    where = corners.reshape(-1)
+    sums = [np.bincount(where, np.tile(one, 3), count) for one in values]
+    return np.stack(sums, dtype=np.float64)  # of nothing, numpy counts in integers
+
+
+def _sparse(
+    file: _Glb, index: Int[np.ndarray, " N"], values: Float[np.ndarray, "N 3"], count: int, *, limits: bool = False
+) -> int:
+    """The accessor of (count, 3) floats that are 0 but for some rows: sparse where that takes fewer bytes."""
     component, kind = _index_kind(count)
-    if len(moved) * (12 + np.dtype(kind).itemsize) >= 12 * count:
-        return file.floats(metres, limits=True)
-    moved = moved if len(moved) else np.array([0])  # the specification wants at least one entry
-    values = metres[moved]
-    low, high = np.minimum(values.min(0), 0), np.maximum(values.max(0), 0)
+    if len(index) * (12 + np.dtype(kind).itemsize) >= 12 * count:
+        whole = np.zeros((count, 3), "<f4")
+        whole[index] = values
+        return file.floats(whole, limits=limits)
+    if not len(index):
+        index, values = np.zeros(1, int), np.zeros((1, 3))  # the specification wants at least one entry
+    rows = values.astype("<f4")
+    low, high = np.minimum(rows.min(0), 0), np.maximum(rows.max(0), 0)
     sparse = {
-        "count": len(moved),
-        "indices": {"bufferView": file.view(moved.astype(kind).tobytes()), "componentType": component},
-        "values": {"bufferView": file.view(values.tobytes())},
-    }
-    bounds = {"min": low.tolist(), "max": high.tolist()}
+        "count": len(index),
+        "indices": {
+            "bufferView": file.view(index.astype(kind).tobytes()), "byteOffset": 0, "componentType": component
+        },
+        "values": {"bufferView": file.view(rows.tobytes()), "byteOffset": 0},
+    }  # fmt: skip
+    bounds = {"min": low.tolist(), "max": high.tolist()} if limits else {}
     return file.accessor(componentType=_FLOAT, count=count, type="VEC3", sparse=sparse, **bounds)
 
 
@@ -275,16 +335,23 @@ def _textures(file: _Glb, texture: UInt8[np.ndarray, "T S 3"], lossless: bool) -
     """The entries of the document that embed one picture."""
     kind, suffix = ("image/png", ".png") if lossless else ("image/jpeg", ".jpg")
     return {
-        "images": [{"mimeType": kind, "bufferView": file.view(_encoded(texture, suffix))}],
+        "images": [{"name": "skin", "mimeType": kind, "bufferView": file.view(_encoded(texture, suffix))}],
         "samplers": [{"magFilter": _LINEAR, "minFilter": _LINEAR_MIPMAP, "wrapS": _REPEAT, "wrapT": _REPEAT}],
         "textures": [{"sampler": 0, "source": 0}],
     }
 
 
-def _material(*, textured: bool) -> dict[str, object]:
+def _asset(licence: str | None) -> dict[str, object]:
+    """Who made the file, and whose it is; `extras.license` is where Sketchfab and others look."""
+    asset: dict[str, object] = {"version": "2.0", "generator": f"sameface {__version__}"}
+    return asset | ({"copyright": licence, "extras": {"license": licence.split(";")[0]}} if licence else {})
+
+
+def _material(*, textured: bool, unlit: bool) -> dict[str, object]:
     surface: dict[str, object] = {"metallicFactor": 0.0, "roughnessFactor": 0.7}
     surface |= {"baseColorTexture": {"index": 0}} if textured else {"baseColorFactor": [*CLAY, 1.0]}
-    return {"name": "skin", "pbrMetallicRoughness": surface, "doubleSided": False}
+    material: dict[str, object] = {"name": "skin", "pbrMetallicRoughness": surface, "doubleSided": False}
+    return material | ({"extensions": {_UNLIT: {}}} if unlit else {})
 
 
 def _encoded(texture: UInt8[np.ndarray, "T S 3"], suffix: str) -> bytes:
@@ -293,7 +360,7 @@ def _encoded(texture: UInt8[np.ndarray, "T S 3"], suffix: str) -> bytes:
     return cv2.imencode(suffix, texture[..., ::-1], options)[1].tobytes()
 
 
-def _check_mesh(
+def check_mesh(
     vertices: np.ndarray, faces: np.ndarray, uv: np.ndarray | None = None, texture: np.ndarray | None = None
 ) -> None:
     """Refuse what no reader could open."""

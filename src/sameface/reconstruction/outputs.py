@@ -9,19 +9,27 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Float, UInt8
 
 from sameface.core.files import make_folder, write_file
 from sameface.core.geometry import vertex_normals
+from sameface.mesh.solid import write_stl
 from sameface.mesh.write import Animation, write_glb, write_obj, write_ply
 from sameface.reconstruction.report import write_report
 from sameface.reconstruction.result import Reconstruction
 
 __all__ = ["PHOTOS", "Row", "stem", "unused", "write_answer", "write_person", "write_rows"]
 
-_FILES = {"obj": "neutral.obj", "ply": "neutral.ply", "glb": "face.glb", "npz": "face.npz", "report": "report.html"}
+_FILES = {
+    "obj": "neutral.obj",
+    "ply": "neutral.ply",
+    "stl": "neutral.stl",
+    "glb": "face.glb",
+    "npz": "face.npz",
+    "report": "report.html",
+}
 
-PHOTOS, OVERLAY = "photos.json", "-overlay.png"
+PHOTOS, OVERLAY, SKIN = "photos.json", "-overlay.png", "neutral.png"
 LONGEST_STEM = 120
 """bytes; file systems take names of 255, and endings follow"""
 
@@ -37,29 +45,32 @@ class Row(NamedTuple):
     message: str | None = None
 
 
-def write_answer(answer: Reconstruction, path: Path, view: int | None, animation: Animation | None) -> Path:
+def write_answer(
+    answer: Reconstruction, path: Path, view: int | None, animation: Animation | None = None, unlit: bool = False
+) -> Path:
     """What `Reconstruction.save` does. Raises ValueError for what such a file cannot hold, BadOutput."""
     suffix = path.suffix.lower()
     if suffix not in _WRITERS:
         raise ValueError(f"{path.name}: a reconstruction is saved as {', '.join(_WRITERS)}, not {path.suffix!r}")
     if view is not None and suffix in (".json", ".html"):
         raise ValueError(f"{path.name} tells of all views at once; leave view= out, or save a mesh")
-    if animation is None:
-        _WRITERS[suffix](answer, path, view)
-    elif suffix != ".glb":
-        raise ValueError(f"{path.name}: only .glb files hold an animation; leave animation= out")
+    if suffix == ".glb":
+        _glb(answer, path, view, animation, unlit)
+    elif animation is not None or unlit:
+        what = "hold an animation; leave animation=" if animation is not None else "can be unlit; leave unlit="
+        raise ValueError(f"{path.name}: only .glb files {what} out")
     else:
-        _glb(answer, path, view, animation)
+        _WRITERS[suffix](answer, path, view)
     return path
 
 
-def write_person(answer: Reconstruction, folder: Path, kinds: Sequence[str]) -> None:
+def write_person(answer: Reconstruction, folder: Path, kinds: Sequence[str], *, unlit: bool = False) -> None:
     """result.json of one person and the files asked for (named as by --write). Raises BadOutput."""
     make_folder(folder)
     answer.save(folder / "result.json")
     for kind, file in _FILES.items():
         if kind in kinds:
-            answer.save(folder / file)
+            answer.save(folder / file, unlit=unlit and kind == "glb")
     taken = {"neutral"}  # a photo called neutral.jpg must not overwrite neutral.obj
     for k, view in enumerate(answer.views):
         name = unused(stem(view.seen.photo), taken)
@@ -105,25 +116,40 @@ def unused(name: str, taken: set[str]) -> str:
 
 
 def _obj(answer: Reconstruction, path: Path, view: int | None) -> None:
+    """The neutral face has its skin with it, a .mtl and a .png beside it; those of the views can share that."""
     vertices, faces = answer.vertices(view), answer.model.faces
-    write_obj(path, vertices, faces, normals=vertex_normals(vertices, faces), uv=answer.model.uv)
+    skin = answer.skin if view is None else None
+    write_obj(path, vertices, faces, normals=vertex_normals(vertices, faces), uv=answer.model.uv, texture=skin)
 
 
 def _ply(answer: Reconstruction, path: Path, view: int | None) -> None:
     vertices, faces = answer.vertices(view), answer.model.faces
-    write_ply(path, vertices, faces, normals=vertex_normals(vertices, faces))
+    colours = None if answer.skin is None else _sampled(answer.skin, answer.model.uv)
+    write_ply(path, vertices, faces, normals=vertex_normals(vertices, faces), colours=colours)
 
 
-def _glb(answer: Reconstruction, path: Path, view: int | None, animation: Animation | None = None) -> None:
+def _sampled(skin: UInt8[np.ndarray, "T S 3"], uv: Float[np.ndarray, "V 2"]) -> UInt8[np.ndarray, "V 3"]:
+    """The colour of the skin at every vertex."""
+    where = (uv * [1.0, -1.0] + [0.0, 1.0]) * skin.shape[1::-1] - 0.5
+    return cv2.remap(skin, np.float32(where)[:, None], None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)[:, 0]  # type: ignore
+
+
+def _stl(answer: Reconstruction, path: Path, view: int | None) -> None:
+    write_stl(path, answer.vertices(view), answer.model.faces)
+
+
+def _glb(
+    answer: Reconstruction, path: Path, view: int | None, animation: Animation | None = None, unlit: bool = False
+) -> None:
     model = answer.model
     targets = {
         name: np.float32(answer.scale) * model.expression_basis[:, :, k]
         for k, name in enumerate(model.expression_names)
     }
-    skin = answer.texture if model.uv is not None else None
     write_glb(
-        path, answer.vertices(view), model.faces, uv=model.uv, texture=skin, morph_targets=targets, animation=animation
-    )
+        path, answer.vertices(view), model.faces, uv=model.uv, texture=answer.skin, morph_targets=targets,
+        animation=animation, unlit=unlit, licence=model.licence,
+    )  # fmt: skip
 
 
 def _npz(answer: Reconstruction, path: Path, view: int | None) -> None:
@@ -137,6 +163,7 @@ def _npz(answer: Reconstruction, path: Path, view: int | None) -> None:
         "disagreement": np.array([v.disagreement for v in answer.views]),
         "photos": np.array([v.seen.photo for v in answer.views]),
         "scale": np.float64(answer.scale),
+        "result": np.array(json.dumps(answer.as_json(), allow_nan=False)),
     }  # fmt: skip
     np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
     write_file(path, buffer.getvalue())
@@ -150,7 +177,7 @@ def _html(answer: Reconstruction, path: Path, view: int | None) -> None:
     write_report(answer, path)
 
 
-_WRITERS = {".obj": _obj, ".ply": _ply, ".glb": _glb, ".npz": _npz, ".json": _json, ".html": _html}
+_WRITERS = {".obj": _obj, ".ply": _ply, ".stl": _stl, ".glb": _glb, ".npz": _npz, ".json": _json, ".html": _html}
 
 
 def _png(pixels: UInt8[np.ndarray, "H W 3"]) -> bytes:

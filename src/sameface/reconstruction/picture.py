@@ -18,7 +18,7 @@ from sameface.core.geometry import vertex_normals
 from sameface.mesh.raster import Raster, interpolate, rasterise, screen_points
 from sameface.photo.image import crop
 
-__all__ = ["contact_sheet", "overlay", "render", "shade"]
+__all__ = ["contact_sheet", "overlay", "render", "render_both", "shade"]
 
 CLAY = (206, 193, 184)
 """sRGB of a mesh without colours: skin-grey"""
@@ -73,8 +73,21 @@ def render(
         behind = _linear(background)
     else:
         raise ValueError(f"the background has {background.shape[1::-1]} pixels, but the camera has {camera.size}")
-    layer = _layer(vertices, faces, camera, colours, skin)
+    layer = _layer(_seen(vertices, faces, camera), colours, skin)
     return _srgb(layer.light + (1 - layer.cover) * behind)
+
+
+def render_both(
+    vertices: Float[np.ndarray, "V 3"],
+    faces: Int[np.ndarray, "F 3"],
+    camera: Camera,
+    colours: UInt8[np.ndarray, "V 3"],
+    skin: tuple[UInt8[np.ndarray, "T S 3"], Float[np.ndarray, "V 2"]],
+) -> list[UInt8[np.ndarray, "H W 3"]]:
+    """What `render` draws in these colours, and with this skin, on its own background; the mesh is looked at once."""
+    seen, behind = _seen(vertices, faces, camera), _studio(*camera.size)
+    layers = (_layer(seen, colours), _layer(seen, None, skin))
+    return [_srgb(layer.light + (1 - layer.cover) * behind) for layer in layers]
 
 
 def overlay(
@@ -100,7 +113,7 @@ def overlay(
     elif wireframe:
         out = _wires(photo, vertices, faces, camera, opacity)
     else:
-        layer = _layer(vertices, faces, camera)
+        layer = _layer(_seen(vertices, faces, camera))
         out = _srgb(opacity * layer.light + (1 - opacity * layer.cover) * _linear(photo))
     return out if landmarks is None else _dots(out, landmarks @ affine[:, :2].T + affine[:, 2])
 
@@ -112,19 +125,34 @@ class _Layer(NamedTuple):
     """0..1: how much of each pixel the mesh covers"""
 
 
-def _layer(
-    vertices: Float[np.ndarray, "V 3"],
-    faces: Int[np.ndarray, "F 3"],
-    camera: Camera,
-    colours: UInt8[np.ndarray, "V 3"] | None = None,
-    skin: tuple[UInt8[np.ndarray, "T S 3"], Float[np.ndarray, "V 2"]] | None = None,
-) -> _Layer:
-    """The antialiased picture of a mesh."""
+class _Seen(NamedTuple):
+    """What a camera sees of a mesh, whatever its surface."""
+
+    vertices: Float[np.ndarray, "V 3"]
+    faces: Int[np.ndarray, "F 3"]
+    camera: Camera
+    points: Float[np.ndarray, "V 3"]
+    """px of the raster"""
+    raster: Raster
+    """finer than the picture"""
+
+
+def _seen(vertices: Float[np.ndarray, "V 3"], faces: Int[np.ndarray, "F 3"], camera: Camera) -> _Seen:
     factor = SUPERSAMPLING
     width, height = camera.size
     fine = camera.warped(np.array([[factor, 0.0, 0.0], [0.0, factor, 0.0]]), (factor * width, factor * height))
     points = screen_points(vertices, fine)
-    raster = rasterise(points, faces, fine.size)
+    return _Seen(vertices, faces, camera, points, rasterise(points, faces, fine.size))
+
+
+def _layer(
+    seen_mesh: _Seen,
+    colours: UInt8[np.ndarray, "V 3"] | None = None,
+    skin: tuple[UInt8[np.ndarray, "T S 3"], Float[np.ndarray, "V 2"]] | None = None,
+) -> _Layer:
+    """The antialiased picture of a mesh."""
+    vertices, faces, camera, points, raster = seen_mesh
+    width, height = camera.size
     picture = np.zeros((*raster.face.shape, 4), np.float32)
     seen = raster.face >= 0
     if skin is None:

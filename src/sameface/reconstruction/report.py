@@ -27,7 +27,7 @@ from sameface.reconstruction.doubts import FAIR, POOR, far_apart
 from sameface.reconstruction.reconstruct import FARTHEST
 from sameface.reconstruction.result import Reconstruction
 
-__all__ = ["clay", "write_report"]
+__all__ = ["card", "clay", "write_report"]
 
 EYE_WHITE, IRIS, MOUTH = (226, 223, 219), (128, 118, 112), (96, 76, 72)
 """sRGB of clay eyes and of the inside of a clay mouth"""
@@ -54,6 +54,8 @@ def write_report(reconstruction: Reconstruction, path: str | os.PathLike[str]) -
     Positions in the page are within 0.005 mm of `reconstruction.vertices()`; blendshapes leave out what moves by less
     than 0.01 mm. Every text that came from outside, such as the names of photos, is escaped.
     """
+    if not reconstruction.has_photos:
+        raise ValueError("a report shows the photos, which a loaded result does not hold: reconstruct them again")
     path = Path(path)
     numbers = reconstruction.as_json()
     parts = {
@@ -71,6 +73,20 @@ def write_report(reconstruction: Reconstruction, path: str | os.PathLike[str]) -
     page = re.sub(r"\{\{(\w+)\}\}", lambda found: parts[found.group(1)], _template())
     write_file(path, page.encode(errors="backslashreplace"))  # a file name may hold bytes that are no text
     return path
+
+
+def card(answer: Reconstruction) -> str:
+    """A few lines of HTML for notebooks: the neutral face from the front, and the line of numbers."""
+    vertices = answer.vertices()
+    surface: dict[str, Any] = {"colours": clay(answer.model)}
+    if answer.skin is not None:
+        surface = {"skin": (answer.skin, answer.model.uv)}
+    image = picture.render(vertices, answer.model.faces, _still_camera(vertices, 0.0), **surface)
+    facts = _facts(answer, answer.as_json()).replace("<div>", "<tr>").replace("</div>", "</tr>")
+    rows = facts.replace("<dt>", "<th>").replace("</dt>", "</th>").replace("<dd>", "<td>").replace("</dd>", "</td>")
+    notes = "".join(f"<p>{escape(note)}</p>" for note in answer.notes)
+    alt = f"the neutral face, {_title(answer)[2:]}"
+    return f'<img width="{RENDER_SIZE[0] // 2}" alt="{alt}" src="{_jpeg(image, 86)}"><table>{rows}</table>{notes}'
 
 
 @cache
@@ -193,7 +209,7 @@ def _photo(answer: Reconstruction, k: int, view: dict[str, Any]) -> str:
     ]
     name = escape(view["photo"])
     return (
-        f'<article class="photo"><label class="peek" title="press to see the photo alone">{_overlay(answer, k)}</label>'
+        f'<article class="photo"><div class="peek">{_overlay(answer, k)}</div>'
         f'<h3 title="{name}">{escape(_short(view["photo"]))}</h3><dl>{"".join(rows)}</dl>'
         f'<button type="button" class="quiet" data-photo="{k}">show this expression</button></article>'
     )
@@ -219,8 +235,8 @@ def _overlay(answer: Reconstruction, k: int) -> str:
     name = escape(answer.views[k].seen.photo)
     return (
         f'<img {shape} loading="lazy" alt="{name}" src="{_jpeg(alone, 82)}">'
-        f'<input type="checkbox" aria-label="photo alone">'
         f'<img {shape} loading="lazy" class="over" alt="the fitted face over {name}" src="{_jpeg(over, 82)}">'
+        f'<input type="range" value="50" aria-label="photo to the left of this, fitted face to the right, in %"><i></i>'
     )
 
 
@@ -301,16 +317,17 @@ def _scale_sentence(scale: dict[str, Any]) -> str:
 def _renders(answer: Reconstruction) -> str:
     """The neutral face from three sides, as clay and (where there is a texture) with its skin."""
     vertices, model = answer.vertices(), answer.model
-    kinds: list[tuple[str, dict[str, Any]]] = [("clay", {"colours": clay(model)})]
-    if model.uv is not None:
-        kinds.append(("photo skin", {"skin": (answer.texture, model.uv)}))
-    out = []
-    for kind, surface in kinds:
-        for name, degrees in ANGLES:
-            image = picture.render(vertices, model.faces, _still_camera(vertices, degrees), **surface)
+    clays, skins = [], []
+    for name, degrees in ANGLES:
+        mesh, colours = (vertices, model.faces, _still_camera(vertices, degrees)), clay(model)
+        if model.uv is None:
+            images = [picture.render(*mesh, colours=colours)]
+        else:
+            images = picture.render_both(*mesh, colours, (answer.texture, model.uv))
+        for image, kind, row in zip(images, ("clay", "photo skin"), (clays, skins), strict=False):
             text = f"{name}, {kind}"
-            out.append(f'<figure><img src="{_jpeg(image, 86)}" alt="{text}"><figcaption>{text}</figcaption></figure>')
-    return "".join(out)
+            row.append(f'<figure><img src="{_jpeg(image, 86)}" alt="{text}"><figcaption>{text}</figcaption></figure>')
+    return "".join(clays + skins)
 
 
 def _still_camera(vertices: Float[np.ndarray, "V 3"], yaw: float) -> WeakPerspective:

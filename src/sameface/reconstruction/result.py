@@ -76,9 +76,25 @@ class Reconstruction(Record):
         """How far the photos disagree, mm: the median over the photos; NaN for a single photo."""
         return float(np.median([v.disagreement for v in self.views])) if len(self.views) > 1 else float("nan")
 
+    @property
+    def skin(self) -> UInt8[np.ndarray, "T T 3"] | None:
+        """The texture, where there can be one: None without photos, and for a model without texture coordinates."""
+        if "texture" in vars(self) or (self.has_photos and self.model.uv is not None):
+            return self.texture
+        return None
+
+    @property
+    def has_photos(self) -> bool:
+        """False for what was loaded: a result does not hold the photos that it came from."""
+        return all(view.seen.picture.size for view in self.views)
+
     @cached_property
     def texture(self) -> UInt8[np.ndarray, "T T 3"]:
-        """(1024, 1024, 3) sRGB from the best photos; unseen skin is mirrored, then filled in."""
+        """(1024, 1024, 3) sRGB from the best photos; unseen skin is mirrored, then filled in.
+
+        Raises ValueError for a loaded result beside which there was no neutral.png.
+        """
+        self._must_have_photos("a skin")
         best = sorted(range(len(self.views)), key=lambda k: -self.views[k].seen.quality)[:TEXTURE_VIEWS]
         views = [self.views[k] for k in best]
         return texture(
@@ -91,23 +107,54 @@ class Reconstruction(Record):
 
     def overlay(self, view: int = 0) -> UInt8[np.ndarray, "h w 3"]:
         """The face over its photo: mesh and landmarks, cut to the head."""
+        self._must_have_photos("an overlay")
         v = self.views[view]
         camera = _in_picture(v)
         mesh = self.model.vertices(self.identity, v.expression)
         points = camera.project(self.model.landmarks(mesh).astype(np.float64))
         return picture.overlay(v.seen.picture, mesh, self.model.faces, camera, landmarks=points)
 
-    def save(
-        self, path: str | os.PathLike[str], *, view: int | None = None, animation: Animation | None = None
-    ) -> Path:
-        """Write one file by its suffix: .obj .ply .glb (textured, with ARKit blendshapes) .npz .json .html (a report).
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], *, model: MorphableModel | None = None) -> "Reconstruction":
+        """What was saved as result.json or face.npz (whose numbers are not rounded), or a folder of the command line.
 
-        `view` takes the face as in that photo instead of the neutral one; `animation` (.glb only) moves it. Raises
+        Its photos are not in the files: overlays and reports cannot be made again; the skin is neutral.png's where that
+        lies beside, and meshes are saved without one otherwise. `model`: where it is not the default. Raises BadData.
+        """
+        from sameface.reconstruction.saved import read_result  # which knows this class
+
+        return read_result(Path(path), model)
+
+    def _must_have_photos(self, what: str) -> None:
+        if not self.has_photos:
+            raise ValueError(
+                f"{what} is made of the photos, which a loaded result does not hold: reconstruct them again"
+            )
+
+    def _repr_html_(self) -> str:
+        """For notebooks: the face, and the numbers to know."""
+        from sameface.reconstruction.report import card  # which knows this class
+
+        return card(self)
+
+    def save(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        view: int | None = None,
+        animation: Animation | None = None,
+        unlit: bool = False,
+    ) -> Path:
+        """Write one file by its suffix: .obj (with .mtl and .png) .ply .stl (closed, for printers) .glb (with
+        ARKit blendshapes) .npz .json .html (a report).
+
+        `view` takes the face as in that photo instead of the neutral one; `animation` (.glb only) moves it.
+        `unlit` (.glb only) asks viewers to show the skin as it is, for the light of the photos is in it. Raises
         BadOutput when it cannot be written.
         """
         from sameface.reconstruction.outputs import write_answer  # which knows this class
 
-        return write_answer(self, Path(path), view, animation)
+        return write_answer(self, Path(path), view, animation, unlit)
 
     def as_json(self) -> dict[str, Any]:
         """What result.json holds; every key is explained in docs/result.md."""

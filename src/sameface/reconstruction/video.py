@@ -90,13 +90,16 @@ class Track:
         """The frames with a face."""
         return np.isfinite(self.error)
 
-    def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write one file by its suffix: .csv (a row per frame) or .glb (the face, animated). Raises BadOutput."""
+    def save(self, path: str | os.PathLike[str], *, unlit: bool = False) -> Path:
+        """Write one file by its suffix: .csv (a row per frame) or .glb (the face, animated). Raises BadOutput.
+
+        `unlit` as of `Reconstruction.save`.
+        """
         path = Path(path)
         if path.suffix.lower() == ".csv":
             write_file(path, self._csv().encode())
         elif path.suffix.lower() == ".glb":
-            self.person.save(path, animation=self.animation())
+            self.person.save(path, animation=self.animation(), unlit=unlit)
         else:
             raise ValueError(f"{path.name}: a track is saved as .csv or .glb; other files come from track.person.save")
         return path
