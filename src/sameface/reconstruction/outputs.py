@@ -124,7 +124,8 @@ def _obj(answer: Reconstruction, path: Path, view: int | None) -> None:
 
 def _ply(answer: Reconstruction, path: Path, view: int | None) -> None:
     vertices, faces = answer.vertices(view), answer.model.faces
-    colours = None if answer.skin is None else _sampled(answer.skin, answer.model.uv)
+    skin, uv = answer.skin, answer.model.uv
+    colours = None if skin is None or uv is None else _sampled(skin, uv)
     write_ply(path, vertices, faces, normals=vertex_normals(vertices, faces), colours=colours)
 
 
