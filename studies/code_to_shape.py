@@ -1,7 +1,7 @@
 """A trained recogniser and people with many photos → the recogniser that also says a shape.
 
-    python studies/code_to_shape.py runs/recogniser runs/crops
-    sameface export runs/recogniser --half --out src/sameface/assets/identity.onnx
+    python studies/code_to_shape.py runs/recogniser-2 runs/crops
+    sameface export runs/recogniser-2 --half --out src/sameface/assets/identity.onnx
 
 Every person with four good photos or more is fitted jointly, points alone (kept in runs/crops/joint.npz), and
 `training/shape_of_code.py` solves for the map from the codes of the train split. The run's best.pt gets it; written is
@@ -35,7 +35,7 @@ SOURCES = ("pins", "tceleba", "fiw", "celeba")
 LEAST, MOST, SINGLE = 4, 14, 6
 """photos of a person: for a joint fit, at most in it, and singly in the table"""
 PRIORS = Priors(identity=8.0, network=0.0, repeated=0.0)
-FREE = 0.2
+FREE = 0.15
 TRIED = (0.0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4)
 FOLDS, MARGIN, BATCH = 4, 8, 64
 SEEN = ("landmarks", "sigma", "expression", "firmness", "rotation", "translation", "scale")
@@ -164,7 +164,7 @@ def main() -> None:
     method.offset.copy_(torch.tensor(back @ offset))
     torch.save({"step": described["config"]["steps"], "weights": method.state_dict()}, run / "best.pt")
     result = {
-        "command": "python studies/code_to_shape.py runs/recogniser runs/crops",
+        "command": "python studies/code_to_shape.py runs/recogniser-2 runs/crops",
         "people": {split: int((every["split"] == split).sum()) for split in ("train", "val", "test")},
         "photos": int(count.sum()),
         "shipped": FREE,

@@ -60,7 +60,7 @@ def test_a_fit_that_does_not_converge_is_refused(root, monkeypatch):
     [
         ("1 0 0 0\n", r"holds points of the shape \(1, 3\); expected 83"),
         ("1 a b c\n", "does not hold lines 'number x y z'"),
-        (" " * (bu3dfe.LARGEST + 1), "too large for a file of 83 points"),
+        (" " * (bu3dfe.LARGEST + 1), "such a file is read up to"),
     ],
 )
 def test_broken_points_are_refused(root, content, message):

@@ -67,7 +67,7 @@ def test_a_lone_photo_asks_whom_it_is_compared_with():
     assert tuple(choose(some, np.full(80, 0.9))[0].box) == MIDDLE
     (taken,) = choose(some, np.full(80, 0.2))
     assert tuple(taken.box) == CORNER
-    assert "taken was the one most like whom it is compared with (number 1 by size" in taken.notes[0]
+    assert "taken was the one most like whom it is compared with (number 2 by size" in taken.notes[0]
 
 
 def test_verify_compares_with_the_person_who_is_in_the_photo(tmp_path):

@@ -144,7 +144,7 @@ def test_an_empty_folder_is_said(run):
     Path("photos").mkdir()
     code, _, err = run("photos", "--out", "out")
     assert code == 1
-    assert "the folder photos holds no photos, only no files; photos end in .apng" in err
+    assert "the folder photos holds no photos, only no files; photos end in .apng, .avif" in err
     assert rows() == [("photos", None, "BadPhoto")]
     assert run("photos", "anna.png", "--out", "out")[0] == 3
 

@@ -508,7 +508,7 @@ def test_a_folder_gives_every_photo_whatever_it_is_called_and_tells_of_the_rest(
     os.mkfifo(tmp_path / "pipe")  # nobody writes: opening it would wait for ever
     assert gather(tmp_path) == photos
     assert left_out(tmp_path) == f"in {tmp_path}, 1 video (clip.dat; give it alone) and 3 other files (BM notes, …)"
-    assert left_out(tmp_path / "1.png") == left_out(tmp_path / "gone") == ""
+    assert left_out(tmp_path / "1.png") == left_out(tmp_path / "gone") == left_out("\0") == left_out("x" * 5000) == ""
 
 
 def test_pixmaps_come_back_exactly(scene):

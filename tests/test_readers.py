@@ -210,7 +210,7 @@ def test_pts_count_pixel_centres_from_one(tmp_path):
     ("content", "message"),
     [
         (PTS.format("1 1\n2 2"), r"a\.pts has 4 numbers in its braces; expected n_points: 68"),
-        (PTS.format("x y"), r"a\.pts is not a \.pts file"),
+        (PTS.format("x y"), r"a\.pts (is not a \.pts file|cannot be read \(not UTF-8 text\))"),
         (PTS.format("\n".join(["nan 1"] * 68)), "has 136 numbers"),
         ("", "has 0 numbers"),
     ],
@@ -223,7 +223,7 @@ def test_a_bad_pts_file_is_named(tmp_path, content, message):
 
 def test_a_binary_pts_file_is_named(tmp_path):
     (tmp_path / "a.pts").write_bytes(b"\xff\xfe{")
-    with pytest.raises(BadData, match=r"a\.pts is not a \.pts file"):
+    with pytest.raises(BadData, match=r"a\.pts (is not a \.pts file|cannot be read \(not UTF-8 text\))"):
         pts68.read_pts(tmp_path / "a.pts")
 
 

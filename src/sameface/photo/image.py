@@ -238,7 +238,11 @@ def left_out(folder: PathLike) -> str:
     >>> left_out("there is no such folder")
     ''
     """
-    files = [path for path in (Path(folder, name) for name in names_in(folder)) if not _is_photo(path)]
+    try:
+        names = names_in(folder)
+    except (BadData, ValueError):  # `gather` says what is wrong with it
+        return ""
+    files = [path for path in (Path(folder, name) for name in names) if not _is_photo(path)]
     clips = [path for path in files if is_video(path)]
     others = [path for path in files if path not in clips]
     told = [

@@ -83,7 +83,7 @@ def observe(
 def expected(said: Float[np.ndarray, "*n E"], zero: Float[np.ndarray, " E"]) -> Float[np.ndarray, "*n E"]:
     """Expressions to expect where a network said these, of which `zero` is what it says of faces that have none.
 
-    >>> expected(np.array([0.1, 0.6, 1.0]), np.full(3, 0.2)).tolist()
+    >>> expected(np.array([0.1, 0.625, 1.0]), np.full(3, 0.25)).tolist()
     [0.0, 0.5, 1.0]
     """
     return np.clip((said - zero) / (1 - zero), 0, 1)

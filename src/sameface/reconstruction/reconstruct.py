@@ -46,7 +46,7 @@ PUPILS, BLINKS = (468, 473), ("eyeBlinkRight", "eyeBlinkLeft")
 """MediaPipe's numbers of the subject's right and left pupil, and the expressions that shut these eyes"""
 LEAST_FACING, MOST_SHUT = 0.7, 0.5
 """an iris is measured where the cosine of the head's turn is at least the first, and the blink at most the second"""
-FARTHEST, APART = 1.5, 1.75
+FARTHEST, APART = 1.75, 1.75
 """mm RMS, and parts of the others' median: a photo whose own shape is farther than both from the others' joint shape is
 taken for somebody else or a bad fit"""
 NOTICED, MISTAKEN = 0.5, 0.008

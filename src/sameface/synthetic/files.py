@@ -190,7 +190,7 @@ def _whole(job: _Job, number: int) -> bool:
     return sealed(folder / SEAL, *_content(job, number, folder))
 
 
-def _content(job: _Job, number: int, folder: Path) -> tuple[str | Path, ...]:
+def _content(job: _Job, number: int, folder: Path) -> tuple[str, *tuple[Path, ...]]:
     """What a person's checksum is of: what it was drawn from, and its files."""
     about = (
         f"synth {VERSION} {number} {job.seed} {job.views} {job.size} {_model(job.model).name} {len(job.backgrounds)}"

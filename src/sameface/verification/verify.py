@@ -174,7 +174,7 @@ def _on_both(first: Side, second: Side) -> list[str]:
     """The names on the first side of files, and of pictures, that are on the other one too."""
     names = [first.files[key] for key in sorted(first.files.keys() & second.files.keys())]
     if first.seen and second.seen and first.predictor == second.predictor:
-        same = same_pictures(first.seen, second.seen).any(1)
+        same = [bool(row.any()) for row in same_pictures(first.seen, second.seen)]
         names += [one.photo for one, known in zip(first.seen, same, strict=True) if known]
     return list(dict.fromkeys(names))
 

@@ -42,6 +42,8 @@ def picture(path: Path) -> UInt8[np.ndarray, "H W 3"]:
     No turn by EXIF and no colour profile, since labels refer to the stored pixels. A file that is not there, is cut
     short or is no picture raises BadData with its name.
     """
+    if not path.exists():
+        raise BadData(f"{path} is missing, but the data set counts on it; unpack the data set again")
     try:
         with open_file(path) as file, Image.open(file) as image:
             return np.array(image.convert("RGB"))

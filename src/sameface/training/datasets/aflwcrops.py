@@ -129,19 +129,19 @@ def load(root: Path, split: str) -> Crops:
 
 
 def _pickled(path: Path) -> object:
+    if not path.exists():
+        raise BadData(f"{path} is missing; expected {LAYOUT}")
     try:
         return read_pickle(path)
-    except FileNotFoundError:
-        raise BadData(f"{path} is missing; expected {LAYOUT}") from None
     except BadModel as error:
         raise BadData(str(error)) from None
 
 
 def _npy(path: Path) -> np.ndarray:
+    if not path.exists():
+        raise BadData(f"{path} is missing; expected {LAYOUT}")
     try:
         return np.asarray(read_npy(path))
-    except FileNotFoundError:
-        raise BadData(f"{path} is missing; expected {LAYOUT}") from None
     except BadModel as error:
         raise BadData(str(error)) from None
 

@@ -55,6 +55,8 @@ class Faces3D:
 
 def read_points(path: Path) -> Float[np.ndarray, "66 3"]:
     """The 66 points of a _lm.csv file, px from the upper left corner, z away from the viewer."""
+    if not path.exists():
+        raise BadData(f"{path} is missing, the points of a picture; unpack 3DFAW again")
     try:
         points = np.loadtxt(StringIO(read_text(path)), delimiter=",", ndmin=2)
     except ValueError as error:

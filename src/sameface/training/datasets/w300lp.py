@@ -131,10 +131,10 @@ def _face(name: str) -> str:
 
 def _read(path: Path, sizes: dict[str, int]) -> dict[str, Float[np.ndarray, " N"]]:
     """Arrays of a .mat file, flat, of the sizes they must have."""
+    if not path.exists():
+        raise BadData(f"{path} is missing, the labels of a picture; unpack 300W-LP.zip again")
     try:
         content = read_matlab(path)
-    except FileNotFoundError:
-        raise BadData(f"{path} is missing, the labels of a picture; unpack 300W-LP.zip again") from None
     except BadModel as error:
         raise BadData(str(error)) from None
     for name, size in sizes.items():
