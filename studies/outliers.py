@@ -22,8 +22,8 @@ from table import observed
 TITLE, RESULT = "Strangers among the photos", Path("results/outliers.json")
 
 SETS = 300
-TRIED = ((4.0, 2.5), (1.5, 2.5), (1.0, 2.0), (1.5, 2.0), (1.0, 1.75), (1.5, 1.75), (1.75, 1.75), (2.0, 1.75), (1.0, 1.5),
-         (1.5, 1.5), (1.75, 1.5), (2.0, 1.5))  # fmt: skip
+TRIED = ((4.0, 2.5), (1.5, 2.5), (1.0, 2.0), (1.5, 2.0), (1.0, 1.75), (1.5, 1.75), (1.75, 1.75), (2.0, 1.75),
+         (1.0, 1.5), (1.5, 1.5), (1.75, 1.5), (2.0, 1.5))  # fmt: skip
 """(reconstruct.FARTHEST, reconstruct.APART)"""
 FIT, POINTS = "of the fit", "of points alone, as labels are made"
 
