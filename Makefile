@@ -40,7 +40,7 @@ slow: .venv/.dev
 	OMP_NUM_THREADS=2 $(BIN)/python -m pytest -m slow
 
 hostile: .venv/.dev
-	PYTHONPATH=tests $(BIN)/python tests/hostile/hostile_run.py --out results/hostile.json
+	$(BIN)/python studies/hostile.py
 	HOSTILE_RUNS=2000 $(BIN)/python -m pytest tests/hostile
 
 demo: .venv/.run demo/.photos

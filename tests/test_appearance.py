@@ -158,7 +158,9 @@ def test_the_trunk_of_a_run_gives_features(tmp_path):
     with pytest.raises(AssetMissing, match=r"has no config\.json: it is not the folder of a run"):
         trunk(run, 2)
     run.mkdir()
-    (run / "config.json").write_text(json.dumps({"method": str(source), "config": asdict(plugin.Config())}))
+    (run / "config.json").write_text(
+        json.dumps({"method": str(source), "data": "", "config": asdict(plugin.Config()), "loop": {}})
+    )
     torch.save({"step": 1, "weights": method.state_dict()}, run / "best.pt")
     found, pictures = trunk(run, 2), torch.rand(1, 3, 16, 16)
     torch.testing.assert_close(found(pictures), method.trunk[:2](pictures))

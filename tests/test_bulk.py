@@ -328,8 +328,9 @@ def workers() -> list[int]:
 
 
 def test_a_photo_that_takes_too_long_is_given_up(people, cluster, tmp_path):
-    Image.fromarray(rendered(1)).save(tmp_path / "slow.png")
-    bulk([tmp_path], tmp_path / "out", Options(each=True, seconds=1e-4), workers=1)
+    (tmp_path / "photos").mkdir()
+    Image.fromarray(rendered(1)).save(tmp_path / "photos" / "slow.png")
+    bulk([tmp_path / "photos"], tmp_path / "out", Options(each=True, seconds=1e-4), workers=1)
     (row,), (person,) = rows(tmp_path / "out"), rows(tmp_path / "out", "persons")
     assert row["error"] == person["error"] == "WorkerDied"
     assert "took too long" in row["message"]

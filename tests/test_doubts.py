@@ -43,10 +43,10 @@ def test_photos_far_from_the_joint_shape_are_red_and_a_note(apart, shade):
     assert shades(3, 0.9, apart) == ["good", shade]
     assert len(told) == (shade == "poor")
     if told:
-        assert told[0] == "the own shapes of 1 of 3 photos are farther than 1.5 mm from the joint one (b.jpg: 1.5 mm)"
+        assert told[0] == "the own shapes of 1 of 3 photos are farther than 1.75 mm from the joint one (b.jpg: 1.8 mm)"
 
 
 def test_of_two_photos_each_has_half_the_way():
-    assert (far_apart(2, FARTHEST), far_apart(3, FARTHEST)) == (0.75, 1.5)
+    assert (far_apart(2, FARTHEST), far_apart(3, FARTHEST)) == (0.875, 1.75)
     assert shades(2, 0.9, 0.76) == ["good", "poor"]
     assert shades(2, 0.9, 0.75) == ["good", "fair"]

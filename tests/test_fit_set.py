@@ -209,7 +209,9 @@ def test_a_killed_process_costs_its_shards_only_and_processes_change_no_bit(pict
     fit_set(pictures, tmp_path / "serial", options, workers=0)
     rows = rows_of(tmp_path / "serial")
     assert [row["name"] for row in rows] == ["0a", "0b", "0c", "1a", "1b", "1c", "2a"]
-    assert [row["reason"] for row in rows] == [None] * 6 + ["NoFaceFound"]
+    reasons = [row["reason"] for row in rows]  # shifted pictures are copies
+    assert reasons[-1] == "NoFaceFound"
+    assert set(reasons[:-1]) == {None, "Copy"}
     (tmp_path / "pictures" / "train" / "1b.deadly").touch()
     with pytest.raises(SameFaceError, match=r"a process ended before its time .* the same command goes on"):
         fit_set(pictures, tmp_path / "out", options, workers=1)

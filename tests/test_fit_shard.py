@@ -158,7 +158,7 @@ def test_points_that_no_face_has_are_rejected(fitted):
     noise = np.random.default_rng(0).normal(0, 30, odd.landmarks.shape)
     records, told = fitted((0, replace(odd, landmarks=odd.landmarks + noise)))
     assert records[0]["reason"] == "LargeResidual"
-    assert "% of the face off, more than 3 %" in records[0]["message"]
+    assert "% of the face off, more than 3.0 %" in records[0]["message"]
     assert records[0]["residual_percent"] > 3
     assert told["photos"] == [1, 0]
 

@@ -416,7 +416,7 @@ def test_the_residual_network_begins_with_the_convolutions_of_isoface(tmp_path):
     torch.manual_seed(0)
     other, method = isoface.Method(isoface.Config()), multiview.Method(multiview.Config(network="residual"))
     before = method.heads["rotation"][0].weight.clone()  # pyright: ignore[reportIndexIssue]
-    torch.save({"weights": other.state_dict()}, tmp_path / "best.pt")
+    torch.save({"step": 0, "weights": other.state_dict()}, tmp_path / "best.pt")
     train._begun(method, str(tmp_path / "best.pt"))
     images = torch.rand(2, 3, 96, 96)
     with torch.no_grad():

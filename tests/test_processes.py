@@ -6,7 +6,9 @@ import os
 import numpy as np
 import pytest
 
+from faces import from_far, seen_by
 from sameface.core import processes
+from sameface.morphable import default
 from sameface.photo import detect
 from sameface.photo.predictor import Predictor, load
 from sameface.reconstruction import reconstruct
@@ -86,8 +88,7 @@ def test_a_photo_is_looked_at_and_fitted_in_one_thread(monkeypatch):
     monkeypatch.setattr(reconstruct, "observe_turned", lambda *_, **__: seen.append(blas()) or [])
     reconstruct.look([np.zeros((32, 32, 3), np.uint8)])
     monkeypatch.setattr(reconstruct, "check_options", lambda **_: seen.append(blas()))
-    with pytest.raises(AttributeError):
-        reconstruct.join([None])
+    reconstruct.join([seen_by(from_far(), np.zeros(default().n_identity), name="a.png")])
     assert seen
     assert all(one <= {1} for one in seen)
 

@@ -104,7 +104,7 @@ def test_two_photos_that_disagree_are_both_kept_but_it_is_said():
     assert len(answer.views) == 2
     (note,) = (note for note in answer.notes if "same person?" in note)
     farthest = max(view.disagreement for view in answer.views)
-    assert f"the two photos disagree: {farthest:.2f} mm from their joint shape, over 0.75; are they" in note
+    assert f"the two photos disagree: {farthest:.2f} mm from their joint shape, over 0.88; are they" in note
     assert not any("same person?" in note for note in join(views_of(ANNA / 2, 2)).notes)
 
 

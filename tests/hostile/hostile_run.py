@@ -53,8 +53,8 @@ def main() -> None:
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         table = counted(asked.keep or Path(scratch), asked.seed, asked.only, asked.limit)
-    command = "PYTHONPATH=tests python tests/hostile/hostile_run.py " + " ".join(sys.argv[1:])
-    told = {"command": command.strip(), "seed": asked.seed, "inputs": sum(row["inputs"] for row in table.values()),
+    command = "python studies/hostile.py" + (f" --limit {asked.limit}" if asked.limit else "")
+    told = {"command": command, "seed": asked.seed, "inputs": sum(row["inputs"] for row in table.values()),
             "limits": {"seconds": SECONDS, "bytes": MOST_MEMORY}, "doors": table}  # fmt: skip
     print(json.dumps(told, indent=1))
     if asked.out is not None:

@@ -7,7 +7,7 @@ from csv import reader
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 
@@ -64,8 +64,8 @@ def people(
     return Path("/"), _alone(given) if each else _in_folders(given)
 
 
-def write(everybody: Iterator[tuple[str, list[str]]], file: BinaryIO, size: int) -> tuple[list[int], int, int, str]:
-    """Write the plan: a Parquet file of (path, person) with one row group per shard.
+def write(everybody: Iterator[tuple[str, list[str]]], file: Any, size: int) -> tuple[list[int], int, int, str]:
+    """Write the plan to an open binary file: a Parquet file of (path, person) with one row group per shard.
 
     A shard has at most `size` photos, or is one person. Returns the shards' numbers of photos, the numbers of photos
     and persons, and a hash of the rows. Raises BadData if there is nobody, or a person with more than MOST_PHOTOS.

@@ -102,6 +102,8 @@ def cases(root: Path, options: Options) -> list[Case]:
     if not 0 < options.unit < np.inf:
         raise BadData(f"--unit is {options.unit:g}; it is the number of mm per unit of the scans' files")
     people = names_in(root, folders=True)
+    if not people:
+        raise BadData(f"{root} holds no people; expected a folder for each, such as anna/scan.ply and anna/front/1.jpg")
     return [case for person in people for case in _of_person(root / person)]
 
 
