@@ -48,5 +48,5 @@ def test_photos_far_from_the_joint_shape_are_red_and_a_note(apart, shade):
 
 def test_of_two_photos_each_has_half_the_way():
     assert (far_apart(2, FARTHEST), far_apart(3, FARTHEST)) == (0.875, 1.75)
-    assert shades(2, 0.9, 0.76) == ["good", "poor"]
-    assert shades(2, 0.9, 0.75) == ["good", "fair"]
+    assert shades(2, 0.9, 0.88) == ["good", "poor"]
+    assert shades(2, 0.9, 0.87) == ["good", "fair"]
