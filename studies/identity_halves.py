@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from sameface.metrics.verification import area_under_curve
 from sameface.morphable import default
 from sameface.morphable.points import Points
 from sameface.photo.observe import points_of
@@ -20,7 +21,7 @@ from sameface.photo.predictor import load
 from sameface.reconstruction.fit import fit
 from sameface.training.fit_shard import PRIORS
 from table import Observed, observed
-from tune_priors import auc, sets_of
+from tune_priors import sets_of
 
 TITLE, RESULT = "Same person, same shape", Path("results/identity-halves.json")
 
@@ -42,7 +43,7 @@ def distances(identity: np.ndarray) -> np.ndarray:
 def compared(identity: np.ndarray, persons: np.ndarray) -> dict[str, float]:
     i, j = np.triu_indices(len(persons), 1)
     distance, same = distances(identity)[i, j], persons[i] == persons[j]
-    return {"auc": auc(distance, same), "same person, mean mm": float(distance[same].mean()),
+    return {"auc": area_under_curve(-distance, same), "same person, mean mm": float(distance[same].mean()),
             "different persons, mean mm": float(distance[~same].mean()), "same pairs": int(same.sum()),
             "different pairs": int((~same).sum())}  # fmt: skip
 

@@ -17,6 +17,7 @@ from identity_halves import distances
 from sameface.core.camera import WeakPerspective
 from sameface.core.errors import NoFaceFound
 from sameface.core.geometry import euler_from_rotation
+from sameface.metrics.verification import area_under_curve
 from sameface.morphable import default
 from sameface.photo.face import Observation, Photo
 from sameface.photo.observe import observe, points_of
@@ -26,7 +27,6 @@ from sameface.reconstruction.reconstruct import measured
 from sameface.synthetic.profiling import profile
 from sameface.training.datasets import facetable
 from table import SHARED, Observed, observed
-from tune_priors import auc
 
 TITLE, RESULT = "Front against side", Path("results/profiles.json")
 FRONT, SIDE, EACH, TURNS = 15.0, 35.0, 6, (60.0, 75.0)
@@ -74,7 +74,7 @@ def compared(first: dict[str, np.ndarray], second: dict[str, np.ndarray], apart:
     for name in ("fit", "network"):
         both = distances(np.concatenate([first[name], second[name]]))
         distance = both[: len(first[name]), len(first[name]) :][apart]
-        out[f"auc, {name}"] = auc(distance, same)
+        out[f"auc, {name}"] = area_under_curve(-distance, same)
         out[f"same mm, {name}"] = float(distance[same].mean())
         out[f"different mm, {name}"] = float(distance[~same].mean())
     return out

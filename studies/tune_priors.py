@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from sameface.metrics.verification import area_under_curve
 from sameface.morphable import default
 from sameface.morphable.points import Points
 from sameface.photo.observe import points_of
@@ -68,15 +69,6 @@ def sets_of(data: Observed, size: int, seed: int = 0) -> tuple[np.ndarray, np.nd
     return np.array(sets), np.array(persons)
 
 
-def auc(distance: np.ndarray, same: np.ndarray) -> float:
-    """Probability that a same-person pair is nearer than a different-person pair."""
-    order = np.argsort(distance, kind="stable")
-    rank = np.empty(len(order))
-    rank[order] = np.arange(1, len(order) + 1)
-    n = same.sum()
-    return float(1 - (rank[same].sum() - n * (n + 1) / 2) / (n * (~same).sum()))
-
-
 def shapes_of(points: Points, data: Observed, priors: Priors, sets: np.ndarray) -> np.ndarray:
     """(K, S) the joint identity of each set."""
     owner = np.repeat(np.arange(len(sets)), sets.shape[1])
@@ -89,7 +81,7 @@ def verification(identity: np.ndarray, persons: np.ndarray, size: int) -> dict[s
     distance = np.linalg.norm(face[i] - face[j], axis=1) / np.sqrt(default().regions["face"].sum())
     same = persons[i] == persons[j]
     return {
-        f"auc of sets of {size}": auc(distance, same),
+        f"auc of sets of {size}": area_under_curve(-distance, same),
         f"same mm, sets of {size}": float(distance[same].mean()),
         f"different mm, sets of {size}": float(distance[~same].mean()),
     }

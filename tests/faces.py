@@ -101,3 +101,13 @@ def from_near(
     return Perspective(
         turned(yaw, 0.1 * yaw), np.array([25.0, -10.0, distance]), np.array(focal), np.array(size) / 2, size
     )
+
+
+def two_photos() -> list[Observation]:
+    """Of one person: one of a known focal length, one not, smiling."""
+    smile = np.zeros(51)
+    smile[3:5] = 0.6
+    return [
+        seen_by(from_near(0.3), person(0), name="a.jpg", focal=700.0),
+        seen_by(from_far(-0.3, (800, 600)), person(0), name="b.jpg", expression=smile),
+    ]

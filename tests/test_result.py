@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
-from faces import from_far, from_near, person, seen_by
+from faces import from_far, from_near, person, seen_by, two_photos
 from sameface.core.errors import BadOutput
 from sameface.core.geometry import euler_from_rotation
 from sameface.mesh import write
@@ -23,14 +23,8 @@ PROBLEMS = (("c.jpg", "NoFaceFound", "no face in c.jpg"),)
 
 @pytest.fixture(scope="module")
 def answer() -> Reconstruction:
-    """Two photos of one person: one of a known focal length, one not; the scale is known."""
-    smile = np.zeros(51)
-    smile[3:5] = 0.6
-    photos = [
-        seen_by(from_near(0.3), person(0), name="a.jpg", focal=700.0),
-        seen_by(from_far(-0.3, (800, 600)), person(0), name="b.jpg", expression=smile),
-    ]
-    return join(photos, ipd=70.0, problems=PROBLEMS)
+    """The scale is known."""
+    return join(two_photos(), ipd=70.0, problems=PROBLEMS)
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from faces import from_far, from_near, person, seen_by
+from faces import two_photos
 from sameface.core.errors import BadData, BadModel
 from sameface.morphable import MorphableModel, default
 from sameface.reconstruction.outputs import write_person
@@ -18,13 +18,7 @@ from sameface.reconstruction.result import Reconstruction
 
 @pytest.fixture(scope="module")
 def answer() -> Reconstruction:
-    smile = np.zeros(51)
-    smile[3:5] = 0.6
-    photos = [
-        seen_by(from_near(0.3), person(0), name="a.jpg", focal=700.0),
-        seen_by(from_far(-0.3, (800, 600)), person(0), name="b.jpg", expression=smile),
-    ]
-    return join(photos, ipd=70.0, problems=(("c.jpg", "NoFaceFound", "no face in c.jpg"),))
+    return join(two_photos(), ipd=70.0, problems=(("c.jpg", "NoFaceFound", "no face in c.jpg"),))
 
 
 @pytest.fixture(scope="module")

@@ -39,13 +39,10 @@ def disagreeing(
 
 def reason(distance: float, rates: tuple[float, float] | None = None) -> str:
     """Why a photo of this distance is left out; `rates`: which part of strangers and of own photos such limits find."""
-    known = (
-        ""
-        if rates is None
-        else " ({:.0f} % of strangers are left out so, and {:.0f} % of own photos)".format(
-            *(100 * rate for rate in rates)
-        )
-    )
+    known = ""
+    if rates is not None:
+        strangers, own = (100 * rate for rate in rates)
+        known = f" ({strangers:.0f} % of strangers are left out so, and {own:.0f} % of own photos)"
     who = "another person, or the same one turned, talking, hidden or distorted"
     return f"its shape is {distance:.1f} mm from the other photos': {who}{known}"
 

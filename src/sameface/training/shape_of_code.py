@@ -119,8 +119,9 @@ def spoken(
     `visible` is V in the coordinates of `millimetres`: |y|² in mm² of the surface is y V yᵀ in mm² of the points.
     `free` is c, in mm per standard deviation of one person's codes; `count` is D.
     """
-    floor = 1e-3 * np.trace(ridge.within) / len(ridge.within)
-    telling, tell = eigh(ridge.between, ridge.within + floor * np.eye(len(ridge.within)))
+    size = len(ridge.within)
+    little = 1e-3 * np.trace(ridge.within) / size
+    telling, tell = eigh(ridge.between, ridge.within + little * np.eye(size))
     telling, tell = np.maximum(telling[::-1], 0), tell[:, ::-1]
     unseen = np.linalg.eigh(visible)[1][:, :count]
     turn, _ = polar(np.linalg.solve(tell, ridge.slopes)[:count] @ unseen)
