@@ -1,4 +1,4 @@
-"""`sameface model VERB …`: show, convert, compile or build a morphable model."""
+"""`sameface model VERB …`: show, convert, compile, build or bridge a morphable model."""
 
 import json
 from pathlib import Path
@@ -111,10 +111,40 @@ def model_build(
     return 0
 
 
+def model_bridge(path: Annotated[Path, tyro.conf.Positional], /, *, picture: Path | None = None) -> int:
+    """Join a morphable model with ours, once, for `sameface reconstruct --model`; say and show how well they meet.
+
+    Args:
+        path: The model's file or folder; what is computed is kept beside it.
+        picture: PNG to write: our regions carried over, and where the two mean faces do not meet.
+    """
+    from sameface.morphable.bridge import bridge
+    from sameface.reconstruction.in_model import bridge_picture, png
+
+    if picture is not None:
+        check_output(picture, *([path] if path.is_file() else []))
+    made = bridge(path, progress=print)
+    print(f"{made.target.name}: {made.target.n_vertices} vertices, {'joined' if made.fresh else 'joined before'}")
+    print("                linked  mm apart  95 %   there and back")
+    for name, region in made.quality.items():
+        back = "" if region.back != region.back else f"{region.back:8.2f}"
+        print(f"  {name:13s} {region.linked:5.0%} {region.mean:9.2f} {region.p95:6.2f} {back}")
+    if picture is not None:
+        write_file(picture, png(bridge_picture(made)))
+        print(f"{picture}: ours, {made.target.name} with our regions, ours laid on it (red: {2:.0f} mm away)")
+    return 0
+
+
 def model_help() -> int:
-    """Show, convert, compile or build a morphable model (sameface model --help)."""
+    """Show, convert, compile, build or bridge a morphable model (sameface model --help)."""
     return USAGE
 
 
-VERBS = {"show": model_show, "convert": model_convert, "compile": model_compile, "build": model_build}
+VERBS = {
+    "show": model_show,
+    "convert": model_convert,
+    "compile": model_compile,
+    "build": model_build,
+    "bridge": model_bridge,
+}
 """the verbs of `sameface model`; each returns its exit code"""

@@ -7,8 +7,9 @@ the subject's left, +y up, +z out of the face; modes first, already times their 
 Its web container is read too (bytes "GNMW"; float32 template, int8 modes with one scale each: an error of 1/254 of a
 mode's largest number); it has neither names nor groups, nor a mirror map.
 
-Linear use only: joints (neck, head, eyes) are not turned, so pose correctives and skinning are left out. The joints'
-mean positions are in `extra["joints"]` (mm), the modes' names in `extra["identity_names"]`. Identity modes 170-252
+Linear use only: joints (neck, head, eyes) are not turned. What that needs is kept in `extra`, as far as the file has
+it: `joints` (mean positions, mm), `joint_names`, `weights` (V, 4), `J_regressor` (4, V), and `pose_correctives` if they
+are not all zero; the modes' names are in `identity_names`. Identity modes 170-252
 (eyeballs, teeth) and expression modes 350-382 (tongue, iris) move no landmark: hold them at 0 when fitting to
 landmarks. Texture coordinates belong to triangle corners, not vertices, so `uv` is None and they are
 `extra["triangle_uvs"]` (F, 3, 2).
@@ -158,6 +159,15 @@ def _extra(source: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         extra["triangle_uvs"] = source["triangle_uvs"].astype(np.float32)
     if "template_joint_positions" in source:
         extra["joints"] = source["template_joint_positions"].astype(np.float32) * 1000
+    for name, kept in (("skinning_weights", "weights"), ("joint_regressor", "J_regressor")):
+        if name in source:
+            extra[kept] = source[name].astype(np.float32)
+    if "weights" in extra:
+        extra["weights"] = extra["weights"].T
+    if "joint_names" in source and source["joint_names"].dtype.kind == "U":
+        extra["joint_names"] = source["joint_names"]
+    if np.any(source.get("pose_correctives_regressor", 0)):
+        extra["pose_correctives"] = source["pose_correctives_regressor"].astype(np.float32) * 1000
     if "identity_names" in source and source["identity_names"].dtype.kind == "U":
         extra["identity_names"] = source["identity_names"]
     return extra
