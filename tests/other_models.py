@@ -91,17 +91,21 @@ def write_flame(folder: Path, made: Head, *, modes: int = 20) -> Path:
     return folder / "flame2023_Open.pkl"
 
 
-def exact(model: MorphableModel, made: Head) -> Bridge:
-    """The bridge that is right: each of our skin's vertices is one of the head's."""
-    ours, none = default(), np.zeros(len(made.mean), np.float32)
-    known = made.place >= 0
-    corners = np.zeros((ours.n_vertices, 3), np.int64)
+def exact(model: MorphableModel, made: Head, person: np.ndarray | None = None) -> Bridge:
+    """The bridge that is right: each of our vertices there is one of the head's (not `split`)."""
+    ours = default()
+    known = np.flatnonzero(made.place >= 0)
+    corners, weights = np.zeros((ours.n_vertices, 3), np.int64), np.tile(np.float32([1, 0, 0]), (ours.n_vertices, 1))
     order = np.argsort(made.faces.reshape(-1), kind="stable")
     first = np.searchsorted(made.faces.reshape(-1)[order], made.place[known])
     corners[known] = made.faces[order[first] // 3]
-    weights = (corners == made.place[:, None]).astype(np.float32)
-    weights[~known] = [1, 0, 0]
-    trust = np.where(ours.regions["face"] & known, 1.0, np.where(known, 0.2, 0.0)).astype(np.float32)
+    weights[known] = corners[known] == made.place[known, None]
+    trust = np.zeros(ours.n_vertices, np.float32)
+    trust[known] = np.where(ours.regions["face"][known], 1.0, 0.2)
     pose = Similarity(1.0, np.eye(3), -np.array([3.0, 20.0, -60.0]))
-    back = Places(np.zeros((len(made.mean), 3), np.int64), np.tile(np.float32([1, 0, 0]), (len(none), 1)), none)
-    return Bridge(model, pose, ours.mean, Places(corners, weights, trust), back)
+    home, count = np.zeros((model.n_vertices, 3), np.int64), model.n_vertices
+    home[made.place[known]] = known[:, None]
+    placed = np.isin(np.arange(count), made.place[known]).astype(np.float32)
+    back = Places(home, np.tile(np.float32([1, 0, 0]), (count, 1)), placed)
+    bent = ours.mean if person is None else ours.vertices(np.float32(person))
+    return Bridge(model, pose, bent, Places(corners, weights, trust), back)

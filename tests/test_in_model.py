@@ -17,6 +17,7 @@ from sameface.morphable import default
 from sameface.morphable.flame import load
 from sameface.morphable.recast import Recaster
 from sameface.reconstruction import in_model as module
+from sameface.reconstruction import outputs
 from sameface.reconstruction import reconstruct as reconstruction
 from sameface.reconstruction.reconstruct import join
 
@@ -109,7 +110,7 @@ def test_the_glb_has_arkits_shapes_on_the_other_mesh(other, tmp_path):
     assert np.linalg.norm(there - ours[chin], axis=1).mean() < 0.3 * np.linalg.norm(ours[chin], axis=1).mean()
 
 
-def test_frames_of_a_video_keep_the_identity(other, answer):
+def test_frames_of_a_video_keep_the_identity(other, answer, tmp_path):
     weights = np.stack([answer.views[1].expression, np.full(51, np.nan), np.zeros(51)]).astype(np.float32)
     frames = other.frames(weights)
     np.testing.assert_allclose(frames["expression"][0], other.coefficients(1)["expression"], atol=0.02)
@@ -117,6 +118,10 @@ def test_frames_of_a_video_keep_the_identity(other, answer):
     np.testing.assert_allclose(frames["expression"][2], 0, atol=1e-4)
     assert frames["jaw"].shape == (3, 3)
     assert "identity" not in frames
+    outputs.write_frames(other, tmp_path / "frames.npz", np.arange(3.0), weights)
+    written = np.load(tmp_path / "frames.npz")
+    assert set(written) == {"seconds", "identity", *frames}
+    np.testing.assert_array_equal(written["expression"], frames["expression"])
     nobody = other.frames(np.full((2, 51), np.nan))
     assert np.isnan(nobody["expression"]).all()
 

@@ -96,6 +96,19 @@ def test_eyes_turn_as_ours_do(made, recaster):
     np.testing.assert_allclose(found.angles[1, names.index("right eye")], angle, atol=1e-3)
 
 
+def test_gnms_eyes_are_its_joints_and_its_mouth_is_blended(flame_model, made):
+    weights, regressor = flame_model.extra["weights"][:, [1, 0, 3, 4]], flame_model.extra["J_regressor"][[1, 0, 3, 4]]
+    names = np.array(["neck", "head", "left eye", "right eye"])
+    extra = {"joint_names": names, "weights": weights, "J_regressor": regressor}
+    basis, opened = np.float32(made.expression), default().expression_names.index("jawOpen")
+    shaped = replace(flame_model, extra=extra, expression_basis=basis, expression_names=default().expression_names)
+    recaster = Recaster(exact(shaped, made))
+    found = recaster(default().mean, default().mean[None] + default().expression_basis[..., opened] * np.float32(0.7))
+    assert recaster.joints.names == ("left eye", "right eye")
+    np.testing.assert_allclose(found.expression[1, opened], 0.7, atol=0.05)
+    np.testing.assert_allclose(found.angles, 0, atol=1e-3)
+
+
 def shapes_model(model: MorphableModel, made: Head) -> MorphableModel:
     ours = default()
     return replace(

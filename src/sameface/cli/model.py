@@ -1,4 +1,4 @@
-"""`sameface model VERB …`: show, convert, compile, build or bridge a morphable model."""
+"""`sameface model VERB …`: show, convert, compile, build or bridge a morphable model, or give a head expressions."""
 
 import json
 from pathlib import Path
@@ -7,6 +7,7 @@ from typing import Annotated
 import tyro
 
 from sameface.cli.exits import USAGE
+from sameface.core.errors import BadData
 from sameface.core.files import check_output, write_file
 
 __all__ = ["VERBS", "model_help"]
@@ -135,8 +136,41 @@ def model_bridge(path: Annotated[Path, tyro.conf.Positional], /, *, picture: Pat
     return 0
 
 
+def model_transfer(head: Annotated[Path, tyro.conf.Positional], /, *, out: Path, unit: float = 1.0) -> int:
+    """A head of your own (.obj, .ply, .wrl) -> the same as .glb with ARKit's 51 expressions, by deformation transfer.
+
+    Args:
+        head: The mesh; landmarks beside it as MeshLab's HEAD.pp (names: iBUG numbers) help, else they are looked for.
+        out: The .glb to write.
+        unit: Millimetres per unit of the file.
+    """
+    from sameface.evaluation.scan_landmarks import find_landmarks
+    from sameface.mesh.read import Mesh, read_mesh
+    from sameface.mesh.write import write_glb
+    from sameface.morphable.bridge import between
+    from sameface.morphable.build import picked_beside
+    from sameface.morphable.transfer import as_model, transfer
+
+    check_output(out, head)
+    if out.suffix.lower() != ".glb":
+        raise ValueError(f"{out.name}: a head with expressions is written as .glb")
+    if not 0 < unit < float("inf"):
+        raise ValueError(f"unit is the number of mm per unit of the file, but is {unit}")
+    read, picked = read_mesh(head), picked_beside(head)
+    mesh = Mesh(read.vertices * unit, read.faces)
+    if not len(mesh.faces):
+        raise BadData(f"{head} has no triangles: a cloud of points cannot be moved; give a mesh")
+    points = find_landmarks(mesh, str(head), refined=False) if picked is None else picked * unit
+    made = between(as_model(mesh, points, head.stem), name=str(head))
+    face = made.quality["face"]
+    print(f"{head}: landmarks {'found' if picked is None else 'as picked'}; {face.linked:.0%} of our face has a place")
+    write_glb(out, made.target.mean, made.target.faces, morph_targets=transfer(made))
+    print(f"{out}: {len(mesh.vertices)} vertices, ARKit's expressions without tongueOut")
+    return 0
+
+
 def model_help() -> int:
-    """Show, convert, compile, build or bridge a morphable model (sameface model --help)."""
+    """Show, convert, compile, build, bridge, or transfer expressions from a morphable model (sameface model --help)."""
     return USAGE
 
 
@@ -146,5 +180,6 @@ VERBS = {
     "compile": model_compile,
     "build": model_build,
     "bridge": model_bridge,
+    "transfer": model_transfer,
 }
 """the verbs of `sameface model`; each returns its exit code"""

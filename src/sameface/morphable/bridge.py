@@ -33,7 +33,7 @@ from sameface.morphable.formats import open_model
 from sameface.morphable.register import FEWEST_POINTS, Landmarks, Options, register
 from sameface.morphable.scan_fit import fit_landmarks
 
-__all__ = ["Bridge", "Places", "Quality", "between", "bridge"]
+__all__ = ["Bridge", "Places", "Quality", "between", "bridge", "carrying"]
 
 VERSION = 1
 LARGEST_BRIDGE = 50_000_000
@@ -146,7 +146,7 @@ def bridge(path: Path, *, progress: Callable[[str], Any] | None = None) -> Bridg
 def between(target: MorphableModel, *, name: str = "the model") -> Bridge:
     """The bridge to a model, computed. Raises BadModel, with `name`, for what is no surface or does not meet ours."""
     ours = default()
-    skin = _carrying(target)
+    skin = carrying(target)
     if target.n_vertices < FEWEST_POINTS:
         raise BadModel(f"{name} has {target.n_vertices} vertices: points, not a surface that ours could be joined with")
     _, rotation, shift = align(target.landmarks(target.mean), ours.landmarks(ours.mean), scale=False)
@@ -173,6 +173,19 @@ def between(target: MorphableModel, *, name: str = "the model") -> Bridge:
     return Bridge(target, pose, bent.astype(np.float32), there, back)
 
 
+def carrying(model: MorphableModel) -> Int[np.ndarray, "F 3"]:
+    """The faces of the parts that carry landmarks: skin, without eyeballs, teeth and lashes."""
+    from scipy import sparse
+    from scipy.sparse.csgraph import connected_components
+
+    edges = model.faces[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2)
+    count = model.n_vertices
+    graph = sparse.coo_matrix((np.ones(len(edges)), (edges[:, 0], edges[:, 1])), (count, count))
+    _, part = connected_components(graph, directed=False)
+    skin = np.unique(part[model.faces[model.landmark_faces]])
+    return model.faces[np.isin(part[model.faces[:, 0]], skin)].astype(np.int64)
+
+
 # ── inside ─────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -192,19 +205,6 @@ def _known(ours: MorphableModel, number: np.ndarray, target: MorphableModel, mes
         shares = np.append(shares, target.extra["mediapipe_weights"][on_skin], axis=0)
     aims = barycentric(mesh, target.faces[there], shares.astype(np.float64))
     return Landmarks(number[ours.faces[faces]], weights.astype(np.float64), aims)
-
-
-def _carrying(model: MorphableModel) -> Int[np.ndarray, "F 3"]:
-    """The faces of the parts that carry landmarks: skin, without eyeballs, teeth and lashes."""
-    from scipy import sparse
-    from scipy.sparse.csgraph import connected_components
-
-    edges = model.faces[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2)
-    count = model.n_vertices
-    graph = sparse.coo_matrix((np.ones(len(edges)), (edges[:, 0], edges[:, 1])), (count, count))
-    _, part = connected_components(graph, directed=False)
-    skin = np.unique(part[model.faces[model.landmark_faces]])
-    return model.faces[np.isin(part[model.faces[:, 0]], skin)].astype(np.int64)
 
 
 def _weights(ours: MorphableModel) -> Float[np.ndarray, " V"]:

@@ -155,6 +155,7 @@ class Recaster:
         metric = self.strength * weights[:, None, None] * np.eye(3)
         self.prior = 1 / sigma**2
         self.to_expression, self.normal = _solver(design, metric, self.prior)
+        self.pull = np.linalg.inv(self.normal).T * self.prior[:, None]
         self.limits = self.target.expression_range if low >= 0 else None
 
     def _linear(self, moves: np.ndarray) -> np.ndarray:
@@ -166,16 +167,16 @@ class Recaster:
     def _turned(self, identity: np.ndarray, moves: np.ndarray, angles: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Expression and joints: steps with the slopes at rest until they are small."""
         assert self.joints is not None
-        rest = self.at.on(self.target.vertices(identity)).astype(np.float64)
-        centres = self.joints.regressor @ self.target.vertices(identity)
+        person = self.target.vertices(identity)
+        rest, centres = self.at.on(person).astype(np.float64), self.joints.regressor @ person
         count, jaw = self.modes.shape[2], self.jaw
         found = np.zeros((len(moves), len(self.prior)))
+        by_mode, centre_modes = (m.reshape(-1, count).T for m in (self.modes, self.centre_modes))
         for _ in range(STEPS if jaw is not None else 1):
-            shaped = rest + self.shift + np.einsum("ndk,fk->fnd", self.modes, found[:, :count], optimize=True)
-            about = centres + np.einsum("jdk,fk->fjd", self.centre_modes, found[:, :count])
+            shaped = rest + self.shift + (found[:, :count] @ by_mode).reshape(moves.shape)
+            about = centres + (found[:, :count] @ centre_modes).reshape(angles.shape)
             left = moves - (self.nearby.turned(shaped, angles, about) - rest)
-            pull = np.linalg.solve(self.normal, (self.prior * found).T).T
-            step = left.reshape(len(moves), -1) @ self.to_expression.T - pull
+            step = left.reshape(len(moves), -1) @ self.to_expression.T - found @ self.pull
             found = found + step
             if jaw is not None:
                 angles[:, jaw] = found[:, count:]

@@ -153,7 +153,7 @@ class InModel(Record):
         path, model = Path(path), self.model
         mesh = self.recaster.mesh(self.found, _face(view))
         if path.suffix == ".obj":
-            write_obj(path, mesh, model.faces, normals=vertex_normals(mesh, model.faces), unit=model.unit)
+            write_obj(path, mesh, model.faces, normals=vertex_normals(mesh, model.faces), unit=float(model.unit))
         elif path.suffix == ".glb":
             write_glb(path, mesh, model.faces, uv=model.uv, morph_targets=self.arkit, licence=model.licence)
         elif path.suffix == ".npz":
