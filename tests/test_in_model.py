@@ -155,14 +155,14 @@ def test_a_model_that_is_none_is_refused_before_any_photo_is_read(tmp_path, monk
 
 def test_one_command_writes_the_other_models_files(file, joined, monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(many, "bridge", lambda path, progress: joined)
-    (tmp_path / "anna.png").write_bytes(encoded(astronaut()))
+    (tmp_path / f"{NAME}.png").write_bytes(encoded(astronaut()))  # whose own files must have another name
     out = tmp_path / "out"
     asked = ["--out", str(out), "--model", str(file), "--write", "obj", "glb", "npz", "views"]
     with pytest.raises(SystemExit) as ended:
-        main(["reconstruct", str(tmp_path / "anna.png"), *asked])
+        main(["reconstruct", str(tmp_path / f"{NAME}.png"), *asked])
     assert ended.value.code == 0
     names = {path.name for path in out.iterdir()}
-    assert {f"{NAME}.json", f"{NAME}.obj", f"{NAME}.glb", f"{NAME}.npz", f"{NAME}-anna.obj"} <= names
+    assert {f"{NAME}.json", f"{NAME}.obj", f"{NAME}.glb", f"{NAME}.npz", f"{NAME}-{NAME}.obj", f"{NAME}-2.obj"} <= names
     assert "mm from ours in the face" in capsys.readouterr().out
 
 

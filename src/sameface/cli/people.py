@@ -65,6 +65,11 @@ class Asked(NamedTuple):
     quiet: bool
     other: Other | None = None
 
+    @property
+    def reserved(self) -> tuple[str, ...]:
+        """Names that no photo's files may have."""
+        return () if self.other is None else (self.other.name,)
+
 
 def other_model(path: Path, quiet: bool) -> Other:
     """The model of `--model`, joined with ours, which takes half a minute the first time; what is chosen is said."""
@@ -137,7 +142,7 @@ def one_person(person: Person, out: Path, asked: Asked) -> list[Row]:
     try:
         scale = {"iris": asked.iris, "ipd": asked.ipd}
         answer = reconstruct.join(person.seen, predictor=asked.predictor, **scale, problems=person.problems)
-        outputs.write_person(answer, folder, asked.write, unlit=asked.unlit)
+        outputs.write_person(answer, folder, asked.write, unlit=asked.unlit, reserved=asked.reserved)
         if asked.other is not None:
             _in_other(answer, asked.other, folder, asked)
     except SameFaceError as error:
@@ -158,7 +163,7 @@ def one_clip(clip: Path, out: Path, asked: Asked, tick: Callable[..., None]) -> 
             clip, smooth=asked.smooth, face=asked.face, predictor=asked.predictor, iris=asked.iris, ipd=asked.ipd,
             min_score=asked.min_score, focal=asked.focal, progress=lambda done, total: tick(clip.name, total, done),
         )  # fmt: skip
-        outputs.write_person(track.person, out, asked.write, unlit=asked.unlit)
+        outputs.write_person(track.person, out, asked.write, unlit=asked.unlit, reserved=asked.reserved)
         track.save(out / "frames.csv")
         if "glb" in asked.write:
             track.save(out / "animation.glb", unlit=asked.unlit)

@@ -48,8 +48,9 @@ class Joints(Record):
             vertices = vertices + np.tensordot(flat, self.correctives.reshape(*self.correctives.shape[:2], -1), (-1, 2))
         moved = vertices.copy()
         for j in range(len(self.names)):
-            off = (vertices - about[..., j : j + 1, :]) @ turns[..., j, :, :].swapaxes(-1, -2)
-            moved += self.weights[:, j : j + 1] * off
+            some = np.flatnonzero(self.weights[:, j])
+            off = (vertices[..., some, :] - about[..., j : j + 1, :]) @ turns[..., j, :, :].swapaxes(-1, -2)
+            moved[..., some, :] += self.weights[some, j, None] * off
         return moved
 
     def slopes(

@@ -50,6 +50,8 @@ class Recast(Record):
 
     identity: Float[np.ndarray, " S"]
     """σ"""
+    person: Float[np.ndarray, "V 3"]
+    """mm: the target's mean with this identity"""
     expression: Float[np.ndarray, "F E"]
     angles: Float[np.ndarray, "F J 3"]
     """rad, axis-angle, of the joints that the target turns (`Joints.names`)"""
@@ -88,7 +90,9 @@ class Recaster:
         faces = neutral[None] if expressed is None else np.concatenate([neutral[None], expressed])
         identity, pose = self._neutral(neutral[self.used].astype(np.float64))
         nobody = np.zeros((0, self.target.n_expression), np.float32)
-        made = self.moved(Recast(identity, nobody, np.zeros((0, 0, 3)), pose, np.zeros((0, 2))), neutral, faces)
+        person = self.target.vertices(identity)
+        start = Recast(identity, person, nobody, np.zeros((0, 0, 3)), pose, np.zeros((0, 2)))
+        made = self.moved(start, neutral, faces)
         residual = np.stack([self._residual(face, self.mesh(made, k), pose) for k, face in enumerate(faces)])
         return replace(made, residual=residual)
 
@@ -97,22 +101,20 @@ class Recaster:
         moves = (faces[:, self.used] - neutral[self.used]).astype(np.float64) @ person.pose.rotation
         expression, angles = self._linear(moves), np.zeros((len(faces), 0, 3))
         if self.joints is not None:
-            expression, angles = self._turned(person.identity, moves, self._eyes(neutral, faces, person.pose))
-        return Recast(person.identity, expression, angles, person.pose, np.full((len(faces), 2), np.nan))
+            expression, angles = self._turned(person.person, moves, self._eyes(neutral, faces, person.pose))
+        return replace(person, expression=expression, angles=angles, residual=np.full((len(faces), 2), np.nan))
 
     def mesh(self, made: Recast, face: int) -> Float[np.ndarray, "V 3"]:
         """One of the faces by the target's own formula, mm in its frame."""
-        modes = self._by_mode
-        shaped = self.target.mean.reshape(-1) + np.concatenate([made.identity, made.expression[face]]) @ modes
-        vertices = shaped.reshape(-1, 3) + self.offset
+        vertices = made.person + self.offset
+        if made.expression[face].any():
+            vertices += (made.expression[face] @ self._by_mode).reshape(-1, 3)
         return vertices if self.joints is None else self.joints.turned(vertices, made.angles[face])
 
     @cached_property
-    def _by_mode(self) -> Float[np.ndarray, "K _"]:
-        both = (self.target.identity_basis, self.target.expression_basis)
-        return np.concatenate(
-            [np.moveaxis(basis, 2, 0).reshape(basis.shape[2], self.target.mean.size) for basis in both]
-        ).astype("f4")
+    def _by_mode(self) -> Float[np.ndarray, "E _"]:
+        basis = self.target.expression_basis
+        return np.moveaxis(basis, 2, 0).reshape(basis.shape[2], self.target.mean.size).astype(np.float32)
 
     # ── the identity ───────────────────────────────────────────────────────────────────────────────────────
 
@@ -164,10 +166,9 @@ class Recaster:
             found = np.stack([_within(self.normal, row, *self.limits) for row in found @ self.normal])
         return found.astype(np.float32)
 
-    def _turned(self, identity: np.ndarray, moves: np.ndarray, angles: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _turned(self, person: np.ndarray, moves: np.ndarray, angles: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Expression and joints: steps with the slopes at rest until they are small."""
         assert self.joints is not None
-        person = self.target.vertices(identity)
         rest, centres = self.at.on(person).astype(np.float64), self.joints.regressor @ person
         count, jaw = self.modes.shape[2], self.jaw
         found = np.zeros((len(moves), len(self.prior)))

@@ -75,14 +75,19 @@ def write_answer(
     return path
 
 
-def write_person(answer: Reconstruction, folder: Path, kinds: Sequence[str], *, unlit: bool = False) -> None:
-    """result.json of one person and the files asked for (named as by --write). Raises BadOutput."""
+def write_person(
+    answer: Reconstruction, folder: Path, kinds: Sequence[str], *, unlit: bool = False, reserved: Sequence[str] = ()
+) -> None:
+    """result.json of one person and the files asked for (named as by --write). Raises BadOutput.
+
+    Files of photos take no `reserved` name.
+    """
     make_folder(folder)
     answer.save(folder / "result.json")
     for kind, file in _FILES.items():
         if kind in kinds:
             answer.save(folder / file, unlit=unlit and kind == "glb")
-    taken = {"neutral"}  # a photo called neutral.jpg must not overwrite neutral.obj
+    taken = {"neutral", *map(str.lower, reserved)}  # a photo called neutral.jpg must not overwrite neutral.obj
     for k, view in enumerate(answer.views):
         name = unused(stem(view.seen.photo), taken)
         if "overlay" in kinds:
