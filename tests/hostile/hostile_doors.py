@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 from hostile_inputs import Case, Plant, archives, jpeg, png, put, variants
-from hostile_sets import benchmarks, runs, sets
+from hostile_runs import runs, trainings
+from hostile_sets import benchmarks, sets
 
 import clips
 import morphable_files
@@ -290,7 +291,7 @@ def people(work: Path, rng: np.random.Generator) -> Iterator[Case]:
 
 DOORS: dict[str, Callable[[Path, np.random.Generator], Iterator[Case]]] = {
     "photos": photos, "videos": videos, "verify": sides, "model": models, "bulk": lists, "data": sets,
-    "evaluate": benchmarks, "export": runs, "networks": networks, "synth": people,
+    "evaluate": benchmarks, "export": runs, "networks": networks, "synth": people, "train": trainings,
 }  # fmt: skip
 """by name; `data` makes the cases of `fit-set`, too"""
 

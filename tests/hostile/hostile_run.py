@@ -125,7 +125,7 @@ def loaded() -> None:
 
 def run(case: Case, folder: Path) -> tuple[dict[str, str], float, int]:
     """What was wrong, by kind; seconds of computing; the most memory."""
-    before = contents(folder)
+    before, there = contents(folder), contents(folder, results=True)
     words = folder.with_suffix(".out"), folder.with_suffix(".err")
     pid = start(case.command, folder, words)
     code, seconds, memory, still = waited(pid)
@@ -146,7 +146,7 @@ def run(case: Case, folder: Path) -> tuple[dict[str, str], float, int]:
     changed = before.items() ^ contents(folder).items()
     if changed:
         faults["outside"] = ", ".join(sorted({name for name, _ in changed})[:5])
-    if halves := half_written(folder):
+    if halves := half_written(folder, there):
         faults["half-written"] = ", ".join(halves)
     if case.rows is not None and not faults and (lost := lost_rows(case, folder)):
         faults["lost row"] = lost
@@ -216,12 +216,12 @@ def _computed(pid: int) -> float:
 # ── what is left behind ────────────────────────────────────────────────────────────────────────────────────
 
 
-def contents(folder: Path) -> dict[str, tuple[Any, ...]]:
-    """Everything in a folder but the results: kind, size, time of change."""
+def contents(folder: Path, results: bool = False) -> dict[str, tuple[Any, ...]]:
+    """Everything in a folder but the results, or these: kind, size, time of change."""
     found = {}
     for path in sorted(folder.rglob("*")):
-        name = os.fsencode(path.relative_to(folder)).decode(errors="backslashreplace")
-        if not re.fullmatch(r"out(\.\w+)?(/.*)?", name, re.DOTALL):
+        name = _named(path, folder)
+        if bool(re.fullmatch(r"out(\.\w+)?(/.*)?", name, re.DOTALL)) == results:
             status = path.lstat()
             found[name] = (
                 status.st_mode,
@@ -231,14 +231,19 @@ def contents(folder: Path) -> dict[str, tuple[Any, ...]]:
     return found
 
 
-def half_written(folder: Path) -> list[str]:
-    """Results that are not whole."""
+def _named(path: Path, folder: Path) -> str:
+    return os.fsencode(path.relative_to(folder)).decode(errors="backslashreplace")
+
+
+def half_written(folder: Path, before: dict[str, tuple[Any, ...]]) -> list[str]:
+    """Results that are not whole, but for files that were there before and are as they were."""
     import pyarrow.parquet
 
     bad = []
+    now = contents(folder, results=True)
     for path in folder.rglob("*"):
-        name = path.relative_to(folder)
-        if not str(name).startswith("out") or not path.is_file():
+        name = _named(path, folder)
+        if name not in now or now[name] == before.get(name) or not path.is_file():
             continue
         try:
             if path.suffix == ".part":
@@ -263,6 +268,8 @@ def lost_rows(case: Case, folder: Path) -> str:
     try:
         if case.door == "bulk":
             rows = [row["error"] for row in pq.read_table(out / "photos").to_pylist()]
+        elif case.door == "train":  # one that ends as it should is whole
+            return "" if (out / "last.pt").is_file() and (out / "best.pt").is_file() else "the run did not end"
         elif case.door == "fit-set":
             rows = [row["reason"] for row in pq.read_table(out / "labels.parquet").to_pylist()]
         else:

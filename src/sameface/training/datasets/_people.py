@@ -19,6 +19,8 @@ from sameface.core.errors import BadData
 from sameface.core.files import names_in, open_file
 from sameface.core.geometry import rotation_from_euler
 
+cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)  # what is wrong with a picture is said by us
+
 __all__ = [
     "PICTURES", "SPLITS", "Cartoon", "Item", "People", "cartoon", "check_split", "decoded", "folders", "listed",
     "mean_points", "names_per_split", "picture", "save", "split_of",
