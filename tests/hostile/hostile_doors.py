@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from hostile_api import calls
 from hostile_inputs import Case, Plant, archives, jpeg, png, put, variants
 from hostile_runs import runs, trainings
 from hostile_sets import benchmarks, sets
@@ -292,6 +293,7 @@ def people(work: Path, rng: np.random.Generator) -> Iterator[Case]:
 DOORS: dict[str, Callable[[Path, np.random.Generator], Iterator[Case]]] = {
     "photos": photos, "videos": videos, "verify": sides, "model": models, "bulk": lists, "data": sets,
     "evaluate": benchmarks, "export": runs, "networks": networks, "synth": people, "train": trainings,
+    "api": calls,
 }  # fmt: skip
 """by name; `data` makes the cases of `fit-set`, too"""
 

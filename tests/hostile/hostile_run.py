@@ -12,6 +12,7 @@ What cannot be done here is done in its stead: a full disk is a limit on the siz
 import argparse
 import importlib
 import json
+import linecache
 import os
 import re
 import resource
@@ -26,6 +27,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from hostile_api import NAMES
 from hostile_doors import DOORS, cases
 from hostile_inputs import Case
 from hostile_stops import stopped
@@ -174,18 +176,39 @@ def child(command: list[str], folder: Path, words: tuple[Path, Path], first: Cal
         if first is not None:
             first()
         signal.setitimer(signal.ITIMER_PROF, SECONDS)  # whose signal no library catches
-        from sameface.cli import main
+        if command[0] == "python":
+            code = called(command[1])
+        else:
+            from sameface.cli import main
 
-        try:
-            main(command)
-        except SystemExit as error:
-            code = error.code if isinstance(error.code, int) else 70
+            try:
+                main(command)
+            except SystemExit as error:
+                code = error.code if isinstance(error.code, int) else 70
     except BaseException:
         traceback.print_exc()
     finally:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
+
+
+def called(line: str) -> int:
+    """0 if a line of Python ends well; 1, with its words, for an error that sameface raises on purpose, or for what
+    Python itself says of the line (that an answer is no list)."""
+    names: dict[str, Any] = {}
+    exec(NAMES, names)
+    try:
+        exec(line, names)
+    except Exception as error:
+        *_, (frame, number) = traceback.walk_tb(error.__traceback__)
+        file = frame.f_code.co_filename
+        ours = f"{os.sep}sameface{os.sep}" in file and linecache.getline(file, number).lstrip().startswith("raise ")
+        if not ours and not (file == "<string>" and isinstance(error, TypeError | AttributeError)):
+            raise
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        return 1
+    return 0
 
 
 def waited(pid: int) -> tuple[int, float, int, bool]:
