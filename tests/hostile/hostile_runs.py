@@ -15,7 +15,7 @@ from sameface.core import plugins
 from sameface.training import checkpoints, train
 from small_methods import FILES, SMALL, sample, takers
 
-__all__ = ["runs", "trainings"]
+__all__ = ["runs", "small", "trainings"]
 
 
 def runs(work: Path, rng: np.random.Generator) -> Iterator[Case]:
@@ -61,16 +61,16 @@ def trainings(work: Path, rng: np.random.Generator) -> Iterator[Case]:
         folder = work / f"train-set-{name}"
         sample(name, folder)
         for case, inside, _ in one_damaged(work, f"train-{name}", folder / name, rng, 4):
-            yield Case("train", case, ["train", method, "--data", f"{name}:{inside}", *_small(method), *STEPS])
+            yield Case("train", case, ["train", method, "--data", f"{name}:{inside}", *small(method), *STEPS])
     method, table = taken["facetable"], work / "train-set-facetable" / "facetable"
     for _field, bad, folder in bad_rows(work, "train", "train", table):
-        command = ["train", method, "--data", "facetable:table", *_small(method), *STEPS]
+        command = ["train", method, "--data", "facetable:table", *small(method), *STEPS]
         yield Case("train", folder.name, command, len(bad), 1)
     yield from _resumed(work, rng)
     yield from _numbers(work)
 
 
-def _small(method: str) -> list[str]:
+def small(method: str) -> list[str]:
     """The flags that make a method small."""
     flags = []
     for name, value in SMALL.get(method, {}).items():
@@ -89,7 +89,7 @@ def _resumed(work: Path, rng: np.random.Generator) -> Iterator[Case]:
     told["data"], told["config"]["steps"] = "scenes:scenes", 4
     (begun / "out" / "config.json").write_text(json.dumps(told))
     command = [
-        "train", "detector", "--data", "scenes:scenes", *_small("detector"), *STEPS, "--steps", "4",
+        "train", "detector", "--data", "scenes:scenes", *small("detector"), *STEPS, "--steps", "4",
         "--validate-every", "1", "--save-every", "1",
     ]  # fmt: skip
     last = checkpoints.read_state(begun / "out" / "last.pt")
@@ -134,7 +134,7 @@ def _numbers(work: Path) -> Iterator[Case]:
         folder = work / f"train-flags-{k}"
         sample("scenes", folder)
         words = [word.replace("''", "") for word in flags.split()]
-        yield Case("train", folder.name, ["train", "detector", "--data", "scenes:scenes", *_small("detector"), *STEPS,
+        yield Case("train", folder.name, ["train", "detector", "--data", "scenes:scenes", *small("detector"), *STEPS,
                                           *words])  # fmt: skip
     for k, method in enumerate(["no-such", "../x.py", "scenes/sample.parquet", "\0", "-", "/dev/zero", "gone.py"]):
         folder = work / f"train-method-{k}"
