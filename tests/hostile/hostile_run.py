@@ -10,6 +10,7 @@ What cannot be done here is done in its stead: a full disk is a limit on the siz
 """
 
 import argparse
+import contextlib
 import importlib
 import json
 import linecache
@@ -30,16 +31,21 @@ from typing import Any
 from hostile_api import NAMES
 from hostile_doors import DOORS, cases
 from hostile_inputs import Case
-from hostile_stops import stopped
 
 SECONDS, STILL, MOST_MEMORY, MOST_WORDS = 20, 30.0, 1_500_000_000, 200_000
 """of computing; without any; bytes; characters"""
-LOADED = """
-av h5py matplotlib.pyplot onnx pyarrow.compute pyarrow.csv pyarrow.parquet scipy.io scipy.spatial skimage.data
-sameface.bulk.bulk sameface.cli.people sameface.evaluation.evaluate sameface.mesh.read sameface.morphable.formats
-sameface.reconstruction.video sameface.synthetic.files sameface.training.export sameface.training.fit_set
-"""
+EACH = "sameface.cli.bulk sameface.cli.model sameface.cli.people sameface.cli.plugged sameface.reconstruction.outputs"
+TABLES = "pyarrow.compute pyarrow.csv pyarrow.parquet"
+LOADED = {
+    "videos": "av sameface.reconstruction.video", "verify": "sameface.mesh.read sameface.verification.verify",
+    "model": "h5py scipy.io sameface.morphable.formats", "bulk": f"{TABLES} sameface.bulk.bulk",
+    "data": f"{TABLES} scipy.io sameface.training.fit_set", "export": "sameface.training.export",
+    "evaluate": f"{TABLES} matplotlib.pyplot scipy.io scipy.spatial sameface.evaluation.evaluate", "networks": "onnx",
+    "synth": "sameface.synthetic.files", "train": f"{TABLES} sameface.training.train",
+    "api": "torch sameface.reconstruction.video sameface.verification.verify",
+}  # fmt: skip
 """what the doors would import, each time anew"""
+PLUGINS = {"data": ("datasets",), "train": ("datasets", "methods"), "export": ("methods",), "evaluate": ("benchmarks",)}
 KINDS = ("traceback", "hang", "memory", "crash", "lost row", "half-written", "outside", "no word", "many words")
 STOPS = "stops"
 """no door: commands that are stopped"""
@@ -66,11 +72,13 @@ def main() -> None:
 
 def counted(work: Path, seed: int, doors: list[str], limit: int = 0) -> dict[str, dict[str, Any]]:
     """Run every case; the counts of each door."""
-    loaded()
+    loaded(doors)
     table: dict[str, dict[str, Any]] = defaultdict(
         lambda: dict.fromkeys(("cases", "inputs", *KINDS), 0) | {"seconds": 0.0, "MB": 0}
     )
     if STOPS in doors:
+        from hostile_stops import stopped
+
         for name, how, faults in stopped(work / STOPS, seed, start):
             row = table[f"{STOPS}: {how}"]
             row["cases"] += 1
@@ -98,28 +106,31 @@ def _note(row: dict[str, Any], name: str, faults: dict[str, str]) -> None:
         print(f"{name}: {kind}: {why[-1500:]}", file=sys.stderr, flush=True)
 
 
-def loaded() -> None:
+def loaded(doors: list[str]) -> None:
     """Import what the doors need and run the networks once, so that a fork is ready; in one thread, or it hangs."""
     os.environ["OMP_NUM_THREADS"] = "1"
     import cv2
-    import torch
 
     from faces import astronaut
     from sameface import reconstruct
     from sameface.core import plugins
     from sameface.photo.predictor import load
-    from sameface.verification.verify import verify
 
     cv2.setNumThreads(1)
-    torch.set_num_threads(1)
-    for name in LOADED.split():
+    doors = [*LOADED] if STOPS in doors else doors
+    for name in " ".join([EACH, *(LOADED.get(door, "") for door in doors)]).split():
         importlib.import_module(name)
-    for kind in ("datasets", "benchmarks"):
+    for kind in sorted({kind for door in doors for kind in PLUGINS.get(door, ())}):
         for name in plugins.names(kind):
             plugins.load(kind, name)
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(1)
     load("identity")
-    answer = reconstruct(astronaut())
-    verify(answer, answer)
+    reconstruct(astronaut())
+    from sameface.cli import main
+
+    with contextlib.suppress(SystemExit), open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
+        main(["verify", "--help"])
 
 
 # ── one case ───────────────────────────────────────────────────────────────────────────────────────────────
@@ -260,8 +271,6 @@ def _named(path: Path, folder: Path) -> str:
 
 def half_written(folder: Path, before: dict[str, tuple[Any, ...]]) -> list[str]:
     """Results that are not whole, but for files that were there before and are as they were."""
-    import pyarrow.parquet
-
     bad = []
     now = contents(folder, results=True)
     for path in folder.rglob("*"):
@@ -274,6 +283,8 @@ def half_written(folder: Path, before: dict[str, tuple[Any, ...]]) -> list[str]:
             if path.suffix == ".json":
                 json.loads(path.read_text())
             if path.suffix == ".parquet":
+                import pyarrow.parquet
+
                 pyarrow.parquet.read_table(path)
             if path.suffix == ".npz":
                 with zipfile.ZipFile(path) as file:
