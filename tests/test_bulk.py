@@ -183,6 +183,16 @@ def test_a_photo_given_twice_counts_once_and_a_stranger_is_dropped(people, tmp_p
     assert told["errors"] == {"BadPhoto": 3}
 
 
+def test_a_copy_of_a_photo_is_no_second_witness(people, tmp_path):
+    photo = Image.open(people / "bert" / "4.png")
+    photo.resize((photo.width // 2, photo.height // 2)).save(tmp_path / "again.jpg")
+    listed = [(str(path), "bert") for path in (people / "bert" / "4.png", tmp_path / "again.jpg")]
+    photos, (person,) = shard.shard_rows(listed, tmp_path, Options(), lambda *_: None)
+    assert sorted((row.get("error") for row in photos), key=str) == ["Copy", None]
+    assert (person["used"], person["disagreement_mm"]) == (1, None)
+    assert person["notes"][-1].startswith("1 photo is a copy of others")
+
+
 def test_whatever_goes_wrong_is_a_row(people, tmp_path, monkeypatch):
     def look(photo, *_, **__):
         raise {"8": MemoryError(), "9": ZeroDivisionError("odd")}.get(Path(photo.name).stem) or KeyError("x")
