@@ -12,6 +12,7 @@ from scipy.sparse import csr_matrix, identity, vstack
 
 from sameface.core.geometry import rotation_from_axis_angle
 from sameface.morphable import MorphableModel, ict
+from sameface.morphable.contact import mended
 from sameface.morphable.decimate import boundary_loops, clip, collapse_short_edges, flip_to_delaunay, split_long_edges
 from sameface.morphable.unwrap import unwrap
 
@@ -63,7 +64,7 @@ def compile_model(source: Path) -> MorphableModel:
         uv=unwrap(mean, topology.faces, topology.mirror, topology.eyeball, _texel_share(head, topology)),
         regions=_regions(head, topology, mean),
     )
-    return _centred(_with_points(model, head, topology))
+    return mended(_centred(_with_points(model, head, topology)))
 
 
 def orthonormal_modes(
