@@ -77,7 +77,7 @@ def run_all(given: dict[str, Any], folder: Path) -> tuple[dict[str, Any], str]:
     line = [
         sys.executable, "-m", "pytest", "-p", "studies.stress_tests", "-p", "no:cacheprovider", "--tb=short",
         "-n", "2", "--dist", "loadfile", "--no-loadscope-reorder",
-        f"--hypothesis-seed={given['seed']}", f"--junitxml={report}",
+        "--hypothesis-profile=seeds", f"--hypothesis-seed={given['seed']}", f"--junitxml={report}",
     ]  # fmt: skip
     loops = [subprocess.Popen(["nice", "-n", "19", sys.executable, "-c", LOOP]) for _ in range(LOOPS)]
     start, used = time.monotonic(), resource.getrusage(resource.RUSAGE_CHILDREN)

@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, settings
 
 from sameface.morphable import MorphableModel
 
-# the same examples every time: a change is judged by what it changes, and new ones are looked for by studies/stress_tests.py
+# the same examples every time: a change is judged by what it changes; studies/stress_tests.py looks for new ones
 house = settings(deadline=None, max_examples=50, suppress_health_check=[HealthCheck.too_slow])  # slow is no failure
 settings.register_profile("house", house, derandomize=True)
 settings.register_profile("seeds", house)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from sameface.core.errors import AssetMissing
 from sameface.photo import detect as module
-from sameface.photo.detect import Faces, detect, suppress
+from sameface.photo.detect import Faces, detect, detect_near, suppress
 from sameface.training.datasets import scenes
 
 EYES = np.array([[203, 99], [246, 104]])
@@ -54,6 +54,41 @@ def test_photo_px_follow_the_size_of_the_photo(astronaut, scale):
     size = round(512 * scale)
     face = only(detect(cv2.resize(astronaut, (size, size), interpolation=cv2.INTER_AREA)))
     np.testing.assert_allclose(face.points[0, :2] / scale, EYES, atol=5 + 1 / scale)
+
+
+def test_a_glance_sees_what_two_looks_see_of_a_large_face(astronaut):
+    far = np.pad(astronaut[:260, 100:340], ((150, 150), (600, 600), (0, 0)), mode="edge")  # too small for a glance
+    for photo in (astronaut, far):
+        face, glanced = only(detect(photo)), only(detect(photo, glance=True))
+        assert overlap(face.boxes[0], glanced.boxes[0]) > 0.8
+        np.testing.assert_allclose(glanced.points[0], face.points[0], atol=0.05 * np.ptp(face.boxes[0][::2]))
+
+
+def test_a_glance_is_enough_only_where_nothing_is_doubtful(monkeypatch):
+    """A sure face of 80 px of 256, and one of 30 that the first look doubts and the second sees."""
+    photo, looks = np.zeros((512, 512, 3), np.uint8), []
+
+    def look(pixels, side, least):
+        scores = np.array([0.9, 0.35 if side == module.SMALL else 0.8])
+        boxes = np.array([[0, 0, 160, 160], [400, 400, 400 + second, 400 + second]], np.float64)
+        looks.append(side)
+        return Faces(boxes, np.zeros((2, 5, 2)), scores)[scores >= least]
+
+    monkeypatch.setattr(module, "_look", look)
+    for second, glance, expected, sides in ((60, True, 2, 2), (30, True, 1, 1), (30, False, 2, 2), (170, True, 1, 1)):
+        looks.clear()
+        assert len(detect(photo, min_score=0.6, glance=glance)) == expected, second
+        assert len(looks) == sides
+
+
+def test_a_face_is_found_again_near_where_it_was_and_nowhere_else(astronaut):
+    face = only(detect(astronaut))
+    size = np.ptp(face.boxes[0][::2])
+    near = only(detect_near(astronaut, face.boxes[0] + 0.2 * size))
+    assert overlap(near.boxes[0], face.boxes[0]) > 0.8
+    np.testing.assert_allclose(near.points, face.points, atol=0.05 * size)
+    for gone in (face.boxes[0] + 1.2 * size, face.boxes[0] + 1000, face.boxes[0] - 1000):
+        assert len(detect_near(astronaut, gone)) == 0
 
 
 def test_a_mirrored_photo_swaps_right_and_left(astronaut):

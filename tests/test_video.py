@@ -221,8 +221,8 @@ def test_a_still_video_is_one_witness_and_several_faces_in_it_are_said(tmp_path)
     if found.person.dropped:  # frames whose yaw is the same to the last bit are one choice already
         assert {kind for _, kind, _ in found.person.dropped} == {"Copy"}
         assert "each picture counts once" in found.person.notes[-1]
-    told = "3 of 3 frames show several faces; followed is the largest and most central at first, or the one of --face"
-    assert found.notes == (told,)
+    told = "several faces in 1 of the 1 frames that were searched for all; followed is the largest and most central"
+    assert found.notes == (f"{told} at first, or the one of --face",)
 
 
 def test_times_that_do_not_count_upwards_are_replaced_and_that_is_said():

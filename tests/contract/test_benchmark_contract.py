@@ -53,10 +53,18 @@ def blurred(answer: Answer, seed: int) -> Answer:
         size = np.nanmax(points, axis=-2, keepdims=True) - np.nanmin(points, axis=-2, keepdims=True)
         return (points + share * size * rng.normal(size=points.shape)).astype(points.dtype)
 
+    def bent(points: np.ndarray | None) -> np.ndarray | None:
+        """As `off`, but a surface still: the nearest point of noise is far to seek."""
+        if points is None or answer.codes:
+            return off(points, 5.0)
+        size = np.ptp(points, axis=-2, keepdims=True)
+        waves = np.sin(10 * points / size + rng.uniform(0, 2 * np.pi, (1, 3)))
+        return (points + 0.05 * size * waves[..., [1, 2, 0]]).astype(points.dtype)
+
     turn = rotation_from_axis_angle(0.3 * np.array([0.6, 0.64, 0.48]))
     return dataclasses.replace(
         answer, landmarks=off(answer.landmarks), vertices=off(answer.vertices),
-        neutral=off(answer.neutral, 5.0 if answer.codes else 0.05), neutral_landmarks=off(answer.neutral_landmarks),
+        neutral=bent(answer.neutral), neutral_landmarks=off(answer.neutral_landmarks),
         rotation=None if answer.rotation is None else turn @ answer.rotation,
         codes={name: rng.normal(size=code.shape) for name, code in answer.codes.items()},
     )  # fmt: skip

@@ -27,8 +27,8 @@ SWAPPED = (45, 42, 39, 36, 33, 54, 48, 30)
 """what stands in their places where right and left are confused"""
 FEWEST = 5
 BETTER, FARTHEST = 0.85, 0.5
-"""times the distance from the mean face must that of the swapped points be below (3,000 people drawn from the model, a mm
-of noise: at least 1.34 times as they are, at most 0.75 swapped); parts of the points' own spread"""
+"""times the distance from the mean face must that of the swapped points be below (3,000 people drawn from the model, a
+mm of noise: at least 1.34 as they are, at most 0.75 swapped); parts of the points' own spread"""
 
 
 def spread(points: Float[np.ndarray, "N 3"]) -> float:

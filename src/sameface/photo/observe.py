@@ -15,7 +15,7 @@ from sameface.core.geometry import apply_affine, inverse_affine
 from sameface.morphable import default
 from sameface.morphable.points import Points, points68
 from sameface.photo import MIN_SCORE, image
-from sameface.photo.detect import Faces, detect
+from sameface.photo.detect import Faces, detect, detect_near
 from sameface.photo.eyes import look_again
 from sameface.photo.face import Observation, Photo
 from sameface.photo.predictor import (
@@ -49,13 +49,17 @@ def observe(
     *,
     second: Second | None = None,
     min_score: float = MIN_SCORE,
+    near: Float[np.ndarray, " 4"] | None = None,
 ) -> list[Observation]:
-    """Every face of a photo, the largest first. The networks of `second` say the identity, and what the eyes do;
-    without them `predictor` does.
+    """The faces of a photo, the largest first; small ones beside a large one may be missing (`detect`'s glance).
+
+    With `near`, the box of a face a moment ago (px), that face alone, if it is near there still. The networks of
+    `second` say the identity, and what the eyes do; without them `predictor` does.
 
     Raises NoFaceFound, naming the photo, its size and the best candidate, when there is none.
     """
-    faces = detect(photo.pixels, min_score=min_score)
+    faces = None if near is None else detect_near(photo.pixels, near, min_score=min_score)
+    faces = faces or detect(photo.pixels, min_score=min_score, glance=True)
     side = np.sqrt(np.clip(faces.boxes[:, 2:] - faces.boxes[:, :2], 0, None).prod(1))
     large = np.flatnonzero(side >= SMALLEST_FACE)
     if not len(large):

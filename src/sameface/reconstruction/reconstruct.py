@@ -114,11 +114,13 @@ def look(
     min_score: float = MIN_SCORE,
     focal: float | str | None = None,
     turned: bool = True,
+    near: Float[np.ndarray, " 4"] | None = None,
     progress: Callable[[str], Any] | None = None,
 ) -> Looked:
     """Every face of every photo, the largest first; problems are collected, not raised. Photos are read one by one.
 
-    `focal` as in `reconstruct`. With `turned`, photos without a good face are also looked at from their other sides.
+    `focal` as in `reconstruct`. With `turned`, photos without a good face are also looked at from their other sides;
+    without, `near` may say where the one face was a moment ago (`observe`).
     """
     check_options(min_score=min_score, focal=focal)
     network = load(predictor)
@@ -133,7 +135,11 @@ def look(
             seen_names.add(photo.name)
             if focal is not None:
                 photo = replace(photo, focal=focal_in_px(focal, photo.size), focal_from="given", notes=())
-            every = (observe_turned if turned else observe)(photo, network, second=second(), min_score=min_score)
+            every = (
+                observe_turned(photo, network, second=second(), min_score=min_score)
+                if turned
+                else observe(photo, network, second=second(), min_score=min_score, near=near)
+            )
             faces.append(tuple(every))
         except SameFaceError as error:
             problems.append((name, type(error).__name__, str(error)))

@@ -58,6 +58,8 @@ FOLLOWED = 0.3
 """the face that overlaps the last frame's at least so much (intersection over union) is the same one"""
 CUT_TURN, CUT_SHIFT, CUT_GROWTH = np.radians(30.0), 80.0, 1.5
 """rad, model mm, factor: a head that changes more from one frame to the next was not filmed in one go"""
+SEARCHED = 15
+"""every so many frames the whole frame is searched for faces, and where the one of the frame before is lost"""
 AT_ONCE = 256
 """frames that are fitted at a time"""
 _DEGREE = 2
@@ -156,13 +158,14 @@ def track(
     said = promised(path)
     _check_length(path, said.frames)
     seen: dict[int, Observation] = {}
-    problems, seconds, several = [], [], 0
+    problems, seconds, several, searched = [], [], 0, 0
     last: Observation | None = None
     for frame in frames(path):
         _check_length(path, frame.number + 1)
-        looked = look([frame.photo], predictor=predictor, min_score=min_score, focal=focal, turned=False)
+        near = None if last is None or frame.number % SEARCHED == 0 else last.box
+        looked = look([frame.photo], predictor=predictor, min_score=min_score, focal=focal, turned=False, near=near)
         faces = looked.faces[0] if looked.faces else ()
-        several += len(faces) > 1
+        several, searched = several + (len(faces) > 1), searched + (near is None)
         one = _followed(faces, last, face)
         if one is not None:
             last = seen[frame.number] = replace(one, picture=np.zeros((1, 1, 3), np.uint8))
@@ -177,7 +180,7 @@ def track(
     times, notes = _times(np.array(seconds), said.rate, path)
     notes += _missing(times, said)
     if several and face is None:
-        where = f"{several} of {len(problems)} frames show several faces"
+        where = f"several faces in {several} of the {searched} frames that were searched for all"
         notes.append(f"{where}; followed is the largest and most central at first, or the one of --face")
     person = join(_chosen(path, seen), predictor=predictor, iris=iris, ipd=ipd)
     return _through(path, seen, person, times, tuple(problems), smooth, predictor, tuple(notes))
