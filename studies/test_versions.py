@@ -73,7 +73,8 @@ def tested(python: str, versions: str, folder: Path) -> dict[str, Any]:
     if versions == "lowest":  # of what was new when they were written, and is deprecated today
         tests += ["-o", "filterwarnings="]
     alone = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": ""}
-    ended = subprocess.run([*tests, "-p", "no:cacheprovider"], cwd=ROOT, env=alone).returncode
+    tests += ["-p", "no:cacheprovider", f"--basetemp={folder.parent / 'tests'}"]
+    ended = subprocess.run(tests, cwd=ROOT, env=alone).returncode
     counts = outcome(report, ended)
     return {**counts, "versions": installed}
 

@@ -19,6 +19,9 @@ Losses (percent of the crop side, so that weights compare):
   faults     binary cross entropy of what was done to the picture (dark, blurred, hidden)
 w is 0 for points that nobody can see: the labels of the hidden side of a turned face are guesses.
 
+Half of the crops show a face that was given another identity by a known amount (`training.reshaped`). Without them a
+network learns the average face with its pose and expression, and sees a third of what a person differs by.
+
 Adding a loss: write a function of (batch, output) below, give it a weight in Config, add a line in `Method.losses`.
 """
 
@@ -41,6 +44,7 @@ from sameface.photo.predictor import FIVE, affine_from_landmarks
 from sameface.training.dense_points import AFLW_MIRRORED, OVAL, POINT_IDS, dense_points
 from sameface.training.labels import IBUG_MIRRORED
 from sameface.training.nets import one_cycle, parameter_groups, residual
+from sameface.training.reshaped import reshaped
 
 OVAL_WEIGHT = 0.4
 LID_WEIGHT = 2.0
@@ -87,6 +91,8 @@ class Config:
     """Share of training crops with large turns, shifts and zooms, as a poor detection makes them."""
     spoiled_share: float = 0.15
     """Share of training crops that are made very dark, very blurred or are half hidden."""
+    reshaped_share: float = 0.5
+    """Share of training crops whose face is given another identity, N(0, 1) from its own, and labels that follow."""
 
 
 class Method(nn.Module):
@@ -221,13 +227,17 @@ class Method(nn.Module):
         `blendshapes` (E,), `faults` (3,)."""
         item = data[index]
         points = {name: item[name].astype(np.float64) for name in ("landmarks", "landmarks68", "landmarks21")}
-        weight, shapes = item["weight"], item["blendshapes"]
+        picture, weight, shapes = item["image"], item["weight"], item["blendshapes"]
+        if train and rng.random() < self.config.reshaped_share:
+            mean, basis = self.dense_model
+            change = basis @ rng.normal(size=self.model.n_identity)
+            picture, points = reshaped(picture, points, points["landmarks"], weight > 0, mean, change)
         affine = affine_from_landmarks(points["landmarks"], points["landmarks"][self.five], self.config.size)
         affine = _jittered(affine, self.config, rng) if train else affine
         flip = train and rng.random() < 0.5
         if flip:
             affine = mirrored(affine, self.config.size)
-        crop = _warp(item["image"], affine, self.config.size)
+        crop = _warp(picture, affine, self.config.size)
         points = {name: apply_affine(affine, at) / self.config.size - 0.5 for name, at in points.items()}
         if flip:
             others = {"landmarks": self.flipped, "landmarks68": IBUG_MIRRORED, "landmarks21": AFLW_MIRRORED}
@@ -250,6 +260,11 @@ class Method(nn.Module):
     def five(self) -> np.ndarray:
         """Where the irises, the nose tip and the mouth corners stand among the dense points."""
         return np.array([POINT_IDS.index(k) for k in FIVE])
+
+    @cached_property
+    def dense_model(self) -> tuple[np.ndarray, np.ndarray]:
+        """(L, 3) mean and (L, 3, S) identity basis of the dense points, mm."""
+        return self.dense_mean.double().numpy(), self.dense_identity_basis.double().numpy()  # type: ignore[operator]
 
     @cached_property
     def flipped_shapes(self) -> np.ndarray:
