@@ -125,10 +125,12 @@ def _mesh(
 ) -> tuple[dict[str, object], list[str]]:  # fmt: skip
     """A part as an entry of `meshes`, and the names of its morph targets: for the face all, for others those that
     move them."""
-    mine = part.vertices
-    inside = faces[mine[faces].all(1)]
-    new = np.cumsum(mine) - 1
-    chosen = {name: offsets[mine] for name, offsets in targets.items()} if not mine.all() else targets
+    mine = np.flatnonzero(part.vertices)
+    inside = faces[part.vertices[faces].all(1)]
+    new = np.cumsum(part.vertices) - 1
+    chosen = targets
+    if len(mine) < len(vertices):
+        chosen = {name: offsets.take(mine, axis=0) for name, offsets in targets.items()}
     if part.name != "face":
         chosen = {name: offsets for name, offsets in chosen.items() if np.abs(offsets).max(initial=0) > STILL}
     at, inside = vertices[mine] - part.origin, new[inside]

@@ -143,9 +143,7 @@ def _glb(
     answer: Reconstruction, path: Path, view: int | None, animation: Animation | None = None, unlit: bool = False
 ) -> None:
     head, vertices = answer.head, answer.vertices(view, head=True)
-    targets = {
-        name: np.float32(answer.scale) * head.expression_basis[:, :, k] for k, name in enumerate(head.expression_names)
-    }
+    targets = dict(zip(head.expression_names, np.float32(answer.scale) * head.expressions, strict=True))
     eyes = [Part(f"eye{side}", mine, centre) for side, mine, centre in eye_centres(head, vertices, answer.scale)]
     write_glb(
         path, vertices, head.faces, normals=normals(head, vertices), uv=head.uv, texture=answer.skin,

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
 from PIL import Image, ImageDraw, ImageFont
 
 from sameface.core.camera import Camera
@@ -87,9 +87,13 @@ def render_both(
     skin: tuple[UInt8[np.ndarray, "T S 3"], Float[np.ndarray, "V 2"]],
     *,
     normals: Float[np.ndarray, "V 3"] | None = None,
+    closed: bool = False,
 ) -> list[UInt8[np.ndarray, "H W 3"]]:
-    """What `render` draws in these colours, and with this skin, on its own background; the mesh is looked at once."""
-    seen, behind = _seen(vertices, faces, camera), _studio(*camera.size)
+    """What `render` draws in these colours, and with this skin, on its own background; the mesh is looked at once.
+
+    Of a `closed` mesh, what looks away from the camera need not be drawn.
+    """
+    seen, behind = _seen(vertices, faces, camera, closed), _studio(*camera.size)
     layers = (_layer(seen, colours, None, normals), _layer(seen, None, skin))
     return [_srgb(layer.light + (1 - layer.cover) * behind) for layer in layers]
 
@@ -141,12 +145,20 @@ class _Seen(NamedTuple):
     """finer than the picture"""
 
 
-def _seen(vertices: Float[np.ndarray, "V 3"], faces: Int[np.ndarray, "F 3"], camera: Camera) -> _Seen:
+def _seen(
+    vertices: Float[np.ndarray, "V 3"], faces: Int[np.ndarray, "F 3"], camera: Camera, closed: bool = False
+) -> _Seen:
     factor = SUPERSAMPLING
     width, height = camera.size
     fine = camera.warped(np.array([[factor, 0.0, 0.0], [0.0, factor, 0.0]]), (factor * width, factor * height))
     points = screen_points(vertices, fine)
-    return _Seen(vertices, faces, camera, points, rasterise(points, faces, fine.size))
+    if not closed:
+        return _Seen(vertices, faces, camera, points, rasterise(points, faces, fine.size))
+    front = np.flatnonzero(_outside(points, faces))
+    raster = rasterise(points, faces[front], fine.size)
+    return _Seen(
+        vertices, faces, camera, points, raster._replace(face=np.append(front, -1).astype(np.int32)[raster.face])
+    )
 
 
 def _layer(
@@ -200,10 +212,13 @@ def _painted(
 
 def _side(points: Float[np.ndarray, "V 3"], faces: Int[np.ndarray, "F 3"], raster: Raster) -> Float[np.ndarray, " N"]:
     """1 at pixels that see the outside of the surface, `_INSIDE` at those that see its inner side."""
+    return np.where(_outside(points, faces), 1.0, _INSIDE).astype(np.float32)[raster.face[raster.face >= 0]]
+
+
+def _outside(points: Float[np.ndarray, "V 3"], faces: Int[np.ndarray, "F 3"]) -> Bool[np.ndarray, " F"]:
+    """Whether a face shows its outside: counter-clockwise seen from there; the image's y axis points down."""
     a, b, c = (points[faces[:, k], :2] for k in range(3))
-    area = (b - a)[:, 0] * (c - a)[:, 1] - (b - a)[:, 1] * (c - a)[:, 0]
-    outside = area < 0  # counter-clockwise from outside; the image's y axis points down
-    return np.where(outside, 1.0, _INSIDE).astype(np.float32)[raster.face[raster.face >= 0]]
+    return (b - a)[:, 0] * (c - a)[:, 1] - (b - a)[:, 1] * (c - a)[:, 0] < 0
 
 
 def _cavity(

@@ -145,7 +145,7 @@ def _quantised(values: Float[np.ndarray, "*b"]) -> tuple[np.ndarray, float]:
 
 def _morph_targets(answer: Reconstruction) -> dict[str, Any]:
     """Blendshapes one after the other: how many vertices each moves, which, and by how much (int16 × morph_step mm)."""
-    offsets = np.moveaxis(np.float32(answer.scale) * answer.head.expression_basis, 2, 0)
+    offsets = np.float32(answer.scale) * answer.head.expressions
     moved = [np.flatnonzero((np.abs(one) > STILL).any(1)) for one in offsets]
     deltas = np.concatenate([one[index] for one, index in zip(offsets, moved, strict=True)])
     steps, step = _quantised(deltas)
@@ -321,14 +321,14 @@ def _scale_sentence(scale: dict[str, Any]) -> str:
 def _renders(answer: Reconstruction) -> str:
     """The neutral head from three sides, as clay and (where there is a texture) with its skin."""
     vertices, model = answer.vertices(head=True), answer.head
-    colours, across = clay(model), normals(model, vertices)
+    colours, across, closed = clay(model), normals(model, vertices), model is not answer.model
     clays, skins = [], []
     for name, degrees in ANGLES:
         mesh = vertices, model.faces, _still_camera(vertices, degrees)
         if model.uv is None:
             images = [picture.render(*mesh, colours=colours, normals=across)]
         else:
-            images = picture.render_both(*mesh, colours, (answer.texture, model.uv), normals=across)
+            images = picture.render_both(*mesh, colours, (answer.texture, model.uv), normals=across, closed=closed)
         for image, kind, row in zip(images, ("clay", "photo skin"), (clays, skins), strict=False):
             text = f"{name}, {kind}"
             row.append(f'<figure><img src="{_jpeg(image, 86)}" alt="{text}"><figcaption>{text}</figcaption></figure>')
