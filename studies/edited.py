@@ -199,7 +199,8 @@ def main() -> None:
     every = [one for pairs in by_yaw.values() for one in pairs]
     size = np.sqrt((np.stack([one.meshes[0] for one in every]) ** 2).sum(2).mean())
     out = {
-        "command": "python studies/edited.py", "photos": len(every) // CHANGES, "left out": missed,
+        "command": f"python studies/edited.py --photos {asked.photos} --people {asked.people}",
+        "photos": len(every) // CHANGES, "left out": missed,
         "changes": len(every), "true change, mm RMS": float(size),
         "by yaw": {"all": of_answers(every), **{name: of_answers(pairs) for name, pairs in by_yaw.items()}},
         "points": {"all": of_points(every), **{name: of_points(pairs) for name, pairs in by_yaw.items()}},
