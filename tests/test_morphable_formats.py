@@ -110,7 +110,7 @@ def write_unknown(folder: Path) -> dict[str, Path]:
         ("a.h5", "an HDF5 file with images"),
         ("a.pkl", "a pickle of a dict with state_dict"),
         ("a.jpg", "begin with b'\\\\xff\\\\xd8"),
-        ("broken.npz", "a broken .npz"),
+        ("broken.npz", "a broken .npz, perhaps cut short"),
         ("folder", "a folder with readme.md"),
     ],
 )
@@ -722,7 +722,7 @@ def test_flame_inner_points_alone_are_not_enough(tmp_path):
     ("content", "message"),
     [
         ({"other": 1}, "has no landmarks of FLAME; it has other"),
-        ([1], "holds a list; expected a dict"),
+        ([1], "holds a list; expected the dict"),
         ({"lmk_face_idx": np.zeros(5, int), "lmk_b_coords": np.ones((5, 3)) / 3}, "has 5 triangles"),
         ({"lmk_face_idx": np.full(68, 10**5), "lmk_b_coords": np.ones((68, 3)) / 3}, "names face 100000"),
         ({"lmk_face_idx": np.zeros(68, int), "lmk_b_coords": np.ones((68, 3))}, "sum to 3.0000, not to 1"),

@@ -180,7 +180,7 @@ def test_the_listed_classes_cannot_be_changed_from_inside():
         (b"\x80\x02Nr\xff\xff\xff\x7f.", "numbers an object"),
         (b"\x80\x02}q\x00(U\x01ah\x00u.", "contains itself"),
         (b"\x80\x02]", "not a pickle, or is cut short"),
-        (b"", "not a pickle, or is cut short"),
+        (b"", "an empty file"),
         (b"hello", "not a pickle"),
         (b"\x80\x02h\x05.", "not a pickle of arrays"),
         (b"\x80\x02cnumpy\nndarray\n.", "ndarray where a value should be"),
@@ -277,5 +277,5 @@ def test_a_command_in_a_npy_file_is_refused(tmp_path):
 @pytest.mark.parametrize("data", [b"", b"\x93NUMPY", b"\x93NUMPY\x01\x00\x02\x00{}", b"hello world"])
 def test_files_that_are_not_npy_are_named(tmp_path, data):
     (tmp_path / "a.npy").write_bytes(data)
-    with pytest.raises(BadModel, match=r"a\.npy is not a \.npy file"):
+    with pytest.raises(BadModel, match=r"a\.npy is (not a \.npy|an empty) file"):
         read_npy(tmp_path / "a.npy")

@@ -113,9 +113,8 @@ def test_meshes_have_the_vertices_of_the_view_asked_for(answer, tmp_path):
         lines = answer.save(tmp_path / "a.obj", view=view).read_text().splitlines()
         rows = [[float(x) for x in line.split()[1:]] for line in lines if line.startswith("v ")]
         np.testing.assert_allclose(rows, answer.vertices(view, head=True), atol=1e-3)
-        np.testing.assert_array_equal(
-            answer.vertices(view, head=True)[: answer.model.n_vertices], answer.vertices(view)
-        )
+        first = answer.vertices(view, head=True)[: answer.model.n_vertices]
+        np.testing.assert_allclose(first, answer.vertices(view), atol=1e-4)
     ply = answer.save(tmp_path / "a.PLY").read_bytes()
     assert f"element vertex {answer.head.n_vertices}".encode() in ply[:400]
 

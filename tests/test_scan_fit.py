@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sameface.core.geometry import rotation_from_axis_angle
+from sameface.core.geometry import barycentric_weights, rotation_from_axis_angle
 from sameface.metrics.alignment import Similarity, Surface
 from sameface.morphable import default, scan_fit
 from sameface.morphable.scan_fit import Fitted, fit_landmarks, fit_scan
@@ -63,12 +63,12 @@ def test_weights_give_the_points_of_a_triangle_again(seed):
     rng = np.random.default_rng(seed)
     corners, weights = rng.normal(size=(5, 3, 3)), rng.dirichlet(np.ones(3), 5)
     points = np.einsum("nk,nkc->nc", weights, corners)
-    again = np.einsum("nk,nkc->nc", scan_fit._barycentric(points, corners), corners)
+    again = np.einsum("nk,nkc->nc", barycentric_weights(points, corners), corners)
     np.testing.assert_allclose(again, points, atol=1e-6)
 
 
 def test_a_triangle_without_area_has_a_first_corner():
-    assert scan_fit._barycentric(np.ones((1, 3)), np.ones((1, 3, 3))).tolist() == [[1, 0, 0]]
+    assert barycentric_weights(np.ones((1, 3)), np.ones((1, 3, 3))).tolist() == [[1, 0, 0]]
 
 
 @pytest.mark.parametrize("fit", ["landmarks", "scan"])

@@ -13,6 +13,7 @@ from hostile_inputs import Case, Plant, archives, jpeg, png, put, variants
 from hostile_sets import benchmarks, runs, sets
 
 import clips
+import more_morphable_files
 import morphable_files
 from faces import astronaut, encoded, scenery
 
@@ -153,7 +154,9 @@ def models(work: Path, rng: np.random.Generator) -> Iterator[Case]:
     writers = {
         "flame": morphable_files.write_flame, "gnm": morphable_files.write_gnm,
         "bfm2017": morphable_files.write_bfm2017, "bfm2009": morphable_files.write_bfm2009_small,
-        "tddfa": morphable_files.write_tddfa_v2,
+        "tddfa": morphable_files.write_tddfa_v2, "flame-npz": more_morphable_files.write_flame_npz,
+        "deep3d": more_morphable_files.write_deep3d, "tddfa-v3": more_morphable_files.write_tddfa_v3,
+        "face3d": more_morphable_files.write_face3d, "gnm-web": more_morphable_files.write_gnm_web,
     }  # fmt: skip
     files: dict[str, Path] = {}
     for name, write in writers.items():

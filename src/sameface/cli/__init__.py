@@ -40,6 +40,7 @@ def reconstruct(
     predictor: str = "default",
     smooth: float = 0.3,
     unlit: bool = False,
+    model: Path | None = None,
     quiet: bool = False,
 ) -> int:
     """Photos (files or folders) or a video of ONE person -> that person's 3D face; of a video, how it moves too.
@@ -62,6 +63,7 @@ def reconstruct(
         predictor: Network to use: default, or the path of your own .onnx.
         smooth: Seconds of video over which movements are smoothed, without lag; 0: not at all.
         unlit: Ask viewers of .glb files to show the skin as it is; the light of the photos is in it.
+        model: File or folder of another morphable model (FLAME, GNM, Basel, ICT, 3DDFA …) to answer in, too.
         quiet: No progress bar and no summary.
     """
     from sameface.cli import people as many
@@ -80,7 +82,10 @@ def reconstruct(
         raise ValueError(f"{clips[0]} is a video; give it alone, and leave out --each and --all-faces")
     check_options(face=face, iris=iris, ipd=ipd, min_score=min_score, smooth=smooth, focal=focal)
     points_of(load(predictor))
-    asked = many.Asked(each, all_faces, face, iris, ipd, focal, write, min_score, predictor, smooth, unlit, quiet)
+    other = None if model is None else many.other_model(model, quiet)
+    asked = many.Asked(
+        each, all_faces, face, iris, ipd, focal, write, min_score, predictor, smooth, unlit, quiet, other
+    )
     given = many.gathered(photos, () if len(photos) == 1 else clips)
     paths, rows = [one for one in given if isinstance(one, Path)], [one for one in given if not isinstance(one, Path)]
     make_folder(out, *photos)

@@ -1,4 +1,4 @@
-"""`sameface model VERB …`: show, convert, compile or build a morphable model."""
+"""`sameface model VERB …`: show, convert, compile, build or bridge a morphable model, or give a head expressions."""
 
 import json
 from pathlib import Path
@@ -7,6 +7,7 @@ from typing import Annotated
 import tyro
 
 from sameface.cli.exits import USAGE
+from sameface.core.errors import BadData
 from sameface.core.files import check_output, write_file
 
 __all__ = ["VERBS", "model_help"]
@@ -111,10 +112,74 @@ def model_build(
     return 0
 
 
+def model_bridge(path: Annotated[Path, tyro.conf.Positional], /, *, picture: Path | None = None) -> int:
+    """Join a morphable model with ours, once, for `sameface reconstruct --model`; say and show how well they meet.
+
+    Args:
+        path: The model's file or folder; what is computed is kept beside it.
+        picture: PNG to write: our regions carried over, and where the two mean faces do not meet.
+    """
+    from sameface.morphable.bridge import bridge
+    from sameface.reconstruction.in_model import bridge_picture, png
+
+    if picture is not None:
+        check_output(picture, *([path] if path.is_file() else []))
+    made = bridge(path, progress=print)
+    print(f"{made.target.name}: {made.target.n_vertices} vertices, {'joined' if made.fresh else 'joined before'}")
+    print("                linked  mm apart  95 %   there and back")
+    for name, region in made.quality.items():
+        back = "" if region.back != region.back else f"{region.back:8.2f}"
+        print(f"  {name:13s} {region.linked:5.0%} {region.mean:9.2f} {region.p95:6.2f} {back}")
+    if picture is not None:
+        write_file(picture, png(bridge_picture(made)))
+        print(f"{picture}: ours, {made.target.name} with our regions, ours laid on it (red: {2:.0f} mm away)")
+    return 0
+
+
+def model_transfer(head: Annotated[Path, tyro.conf.Positional], /, *, out: Path, unit: float = 1.0) -> int:
+    """A head of your own (.obj, .ply, .wrl) -> the same as .glb with ARKit's 51 expressions, by deformation transfer.
+
+    Args:
+        head: The mesh; landmarks beside it as MeshLab's HEAD.pp (names: iBUG numbers) help, else they are looked for.
+        out: The .glb to write.
+        unit: Millimetres per unit of the file.
+    """
+    from sameface.evaluation.scan_landmarks import find_landmarks
+    from sameface.mesh.glb import write_glb
+    from sameface.mesh.read import Mesh, read_mesh
+    from sameface.morphable.bridge import between
+    from sameface.morphable.build import picked_beside
+    from sameface.morphable.transfer import as_model, transfer
+
+    check_output(out, head)
+    if out.suffix.lower() != ".glb":
+        raise ValueError(f"{out.name}: a head with expressions is written as .glb")
+    if not 0 < unit < float("inf"):
+        raise ValueError(f"unit is the number of mm per unit of the file, but is {unit}")
+    read, picked = read_mesh(head), picked_beside(head)
+    mesh = Mesh(read.vertices * unit, read.faces)
+    if not len(mesh.faces):
+        raise BadData(f"{head} has no triangles: a cloud of points cannot be moved; give a mesh")
+    points = find_landmarks(mesh, str(head), refined=False) if picked is None else picked * unit
+    made = between(as_model(mesh, points, head.stem), name=str(head))
+    face = made.quality["face"]
+    print(f"{head}: landmarks {'found' if picked is None else 'as picked'}; {face.linked:.0%} of our face has a place")
+    write_glb(out, made.target.mean, made.target.faces, morph_targets=transfer(made))
+    print(f"{out}: {len(mesh.vertices)} vertices, ARKit's expressions without tongueOut")
+    return 0
+
+
 def model_help() -> int:
-    """Show, convert, compile or build a morphable model (sameface model --help)."""
+    """Show, convert, compile, build, bridge, or transfer expressions from a morphable model (sameface model --help)."""
     return USAGE
 
 
-VERBS = {"show": model_show, "convert": model_convert, "compile": model_compile, "build": model_build}
+VERBS = {
+    "show": model_show,
+    "convert": model_convert,
+    "compile": model_compile,
+    "build": model_build,
+    "bridge": model_bridge,
+    "transfer": model_transfer,
+}
 """the verbs of `sameface model`; each returns its exit code"""

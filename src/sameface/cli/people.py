@@ -11,10 +11,13 @@ import rich.progress
 
 from sameface.cli.terminal import harmless
 from sameface.core.errors import BadOutput, BadPhoto, SameFaceError
+from sameface.morphable.bridge import bridge
+from sameface.morphable.recast import Recaster
 from sameface.photo import image
 from sameface.photo.face import Observation
 from sameface.reconstruction import outputs, reconstruct
 from sameface.reconstruction.choice import Candidate, candidates, choose
+from sameface.reconstruction.in_model import InModel
 from sameface.reconstruction.outputs import PHOTOS, Row, stem, unused
 from sameface.reconstruction.result import Reconstruction
 
@@ -27,11 +30,22 @@ __all__ = [
     "gathered",
     "one_clip",
     "one_person",
+    "other_model",
     "people",
 ]
 
 
+TAKEN = ("neutral", "face", "result", "report", "photos", "frames", "animation")
+"""names of our own results, which another model's files must not take"""
 STOPPED = "the command was stopped before it was done with this photo"
+
+
+class Other(NamedTuple):
+    """Another model to answer in."""
+
+    name: str
+    """of its files in the results, without ending"""
+    recaster: Recaster
 
 
 class Asked(NamedTuple):
@@ -49,6 +63,22 @@ class Asked(NamedTuple):
     smooth: float
     unlit: bool
     quiet: bool
+    other: Other | None = None
+
+    @property
+    def reserved(self) -> tuple[str, ...]:
+        """Names that no photo's files may have."""
+        return () if self.other is None else (self.other.name,)
+
+
+def other_model(path: Path, quiet: bool) -> Other:
+    """The model of `--model`, joined with ours, which takes half a minute the first time; what is chosen is said."""
+    say = (lambda text: None) if quiet else (lambda text: print(harmless(f"{path}: {text}")))
+    made = bridge(path, progress=say)
+    if made.fresh:
+        say("joined with our face, once; `sameface model bridge` shows how well")
+    name = stem(path.name)
+    return Other(f"in-{name}" if name in TAKEN else name, Recaster(made))
 
 
 def gathered(photos: Iterable[str], clips: Container[str] = ()) -> list[Path | Row]:
@@ -112,7 +142,9 @@ def one_person(person: Person, out: Path, asked: Asked) -> list[Row]:
     try:
         scale = {"iris": asked.iris, "ipd": asked.ipd}
         answer = reconstruct.join(person.seen, predictor=asked.predictor, **scale, problems=person.problems)
-        outputs.write_person(answer, folder, asked.write, unlit=asked.unlit)
+        outputs.write_person(answer, folder, asked.write, unlit=asked.unlit, reserved=asked.reserved)
+        if asked.other is not None:
+            _in_other(answer, asked.other, folder, asked)
     except SameFaceError as error:
         return [Row(one.photo, None, type(error).__name__, str(error)) for one in person.seen]
     if not asked.quiet:
@@ -131,10 +163,13 @@ def one_clip(clip: Path, out: Path, asked: Asked, tick: Callable[..., None]) -> 
             clip, smooth=asked.smooth, face=asked.face, predictor=asked.predictor, iris=asked.iris, ipd=asked.ipd,
             min_score=asked.min_score, focal=asked.focal, progress=lambda done, total: tick(clip.name, total, done),
         )  # fmt: skip
-        outputs.write_person(track.person, out, asked.write, unlit=asked.unlit)
+        outputs.write_person(track.person, out, asked.write, unlit=asked.unlit, reserved=asked.reserved)
         track.save(out / "frames.csv")
         if "glb" in asked.write:
             track.save(out / "animation.glb", unlit=asked.unlit)
+        if asked.other is not None:
+            person = _in_other(track.person, asked.other, out, asked)
+            outputs.write_frames(person, out / f"{asked.other.name}-frames.npz", track.seconds, track.expression)
     except SameFaceError as error:
         return Row(str(clip), None, type(error).__name__, str(error))
     if not asked.quiet:
@@ -176,6 +211,16 @@ def _line(row: Row) -> str:
     if row.problem == "BadOutput":
         return f"not written: {row.message}"
     return f"not used: {row.message}" if row.photo in (row.message or "") else f"not used: {row.photo}: {row.message}"
+
+
+def _in_other(answer: Reconstruction, other: Other, folder: Path, asked: Asked) -> InModel:
+    found = answer.in_model(other.recaster)
+    outputs.write_in_model(found, folder, other.name, asked.write)
+    if not asked.quiet:
+        mean, p95 = found.residual()
+        where = folder / f"{other.name}.json"
+        print(harmless(f"{where}: in {found.model.name}, {mean:.2f} mm from ours in the face (95 %: {p95:.2f})"))
+    return found
 
 
 def _summary(answer: Reconstruction, folder: Path) -> None:

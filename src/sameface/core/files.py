@@ -17,8 +17,8 @@ from typing import Any, BinaryIO
 from sameface.core.errors import BadData, BadOutput, SameFaceError, compared, in_one_line
 
 __all__ = [
-    "PathLike", "check_output", "hint", "make_folder", "named", "names_in", "open_file", "plain", "read_bytes",
-    "read_json", "read_text", "seal", "sealed", "sha256", "walk", "write_file", "written",
+    "PathLike", "check_output", "hint", "make_folder", "named", "names_in", "open_file", "plain", "posing",
+    "read_bytes", "read_json", "read_text", "seal", "sealed", "sha256", "walk", "write_file", "written",
 ]  # fmt: skip
 
 PathLike = str | os.PathLike[str]
@@ -80,6 +80,20 @@ def hint(path: str) -> str:
         return ": it is a picture as text; save it as a file first"
     parent = os.path.dirname(path) or "."
     return "; its folder exists, so check the spelling" if os.path.isdir(parent) else f"; nor a folder {parent}"
+
+
+def posing(head: bytes) -> str | None:
+    """What a file is that came in the place of another one, by its first bytes; None for all others.
+
+    >>> posing(b"<!DOCTYPE html>"), posing(b"\\x80\\x04")
+    ('a web page, as a site sends where one must log in or the file has moved; download it in a browser', None)
+    """
+    start = head[:512].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    if start.startswith((b"<!doctype html", b"<html", b"<head", b"<?xml")):
+        return "a web page, as a site sends where one must log in or the file has moved; download it in a browser"
+    if start.startswith(b"version https://git-lfs.github.com/"):
+        return "a pointer of git-lfs, not the file it stands for; run `git lfs pull` there, or download the file itself"
+    return "an empty file: the download failed" if not head else None
 
 
 def sha256(*files: Path) -> str:

@@ -9,6 +9,7 @@ __all__ = [
     "align",
     "apply_affine",
     "barycentric",
+    "barycentric_weights",
     "euler_from_rotation",
     "intersection_over_union",
     "inverse_affine",
@@ -153,6 +154,21 @@ def barycentric(
 ) -> Float[Array, "*b L D"]:
     """Points sum_k w_lk · x_{corner_lk} on a mesh."""
     return (vertices[..., corners, :] * weights[..., None]).sum(-2)
+
+
+def barycentric_weights(
+    points: Float[np.ndarray, "N 3"], corners: Float[np.ndarray, "N 3 3"]
+) -> Float[np.ndarray, "N 3"]:
+    """Weights of points that lie in triangles; in a triangle without area those of its first corner."""
+    a, b, c = corners.swapaxes(0, 1)
+    u, v, w = b - a, c - a, points - a
+    uu, uv, vv, uw, vw = ((x * y).sum(1) for x, y in ((u, u), (u, v), (v, v), (u, w), (v, w)))
+    area = uu * vv - uv * uv
+    flat = area <= 1e-12 * np.maximum(uu * vv, 1e-30)
+    area = np.where(flat, 1.0, area)
+    second = np.where(flat, 0.0, (vv * uw - uv * vw) / area)
+    third = np.where(flat, 0.0, (uu * vw - uv * uw) / area)
+    return np.stack([1 - second - third, second, third], axis=1)
 
 
 def intersection_over_union(a: Float[np.ndarray, " 4"], b: Float[np.ndarray, " 4"]) -> float:

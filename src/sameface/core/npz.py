@@ -6,8 +6,9 @@ import struct
 import tokenize
 import zipfile
 import zlib
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from io import BytesIO
+from typing import Any
 
 import numpy as np
 
@@ -28,18 +29,24 @@ BROKEN = (
 
 
 def read_npz(
-    path: PathLike, largest: int, *, only: Collection[str] | None = None, error: type[SameFaceError] = BadData
-) -> dict[str, np.ndarray]:
+    path: PathLike,
+    largest: int,
+    *,
+    only: Collection[str] | None = None,
+    error: type[SameFaceError] = BadData,
+    decode: Callable[[bytes], Any] | None = None,
+) -> dict[str, Any]:
     """The arrays of an .npz by name, `only` some of them where these are there; `largest` bytes unpacked at most.
 
-    Raises `error` for whatever is no whole archive of plain arrays, or unpacks to more.
+    `decode` makes something else of the bytes of a member than plain arrays. Raises `error` for whatever is no whole
+    archive of plain arrays, or unpacks to more.
     """
     with open_file(path, error) as file:
         try:
             with zipfile.ZipFile(file) as archive:
                 members = _members(archive, os.fstat(file.fileno()).st_size, largest)
                 wanted = members.keys() if only is None else [name for name in members if name in only]
-                return {name: array(archive.read(members[name])) for name in wanted}
+                return {name: (decode or array)(archive.read(members[name])) for name in wanted}
         except BROKEN as problem:
             raise error(
                 f"{path} is no .npz of plain arrays ({in_one_line(problem)}); save it with numpy.savez"

@@ -35,10 +35,12 @@ MOST_POINTS, NEIGHBOURS, OVERLAP = 40_000, 16, 1.1
 """of a cloud that are drawn; that make a plane; half the side of a point's square by the usual distance of points"""
 
 
-def find_landmarks(scan: Mesh, name: str = "the scan") -> Float[np.ndarray, "68 3"]:
+def find_landmarks(scan: Mesh, name: str = "the scan", *, refined: bool = True) -> Float[np.ndarray, "68 3"]:
     """The 68 points on a mesh or a cloud of points, mm.
 
-    Raises BadData, with `name`, if no face can be seen in it from any side.
+    Not `refined`, they are where the picture's points lie on the surface, some NaN: for heads that have insides (teeth,
+    sockets), which no fit of a face to all that is there would do justice to. Raises BadData, with `name`, if no face
+    can be seen in it from any side.
     """
     best, found = 0.0, None
     for side in SIDES:
@@ -61,7 +63,7 @@ def find_landmarks(scan: Mesh, name: str = "the scan") -> Float[np.ndarray, "68 
             f"no face can be seen in {name} from any of its six sides: is it one, is its surface whole? Pick landmarks "
             "in MeshLab and save them beside it"
         )
-    return _refined(scan, found)
+    return _refined(scan, found) if refined else found
 
 
 def surfels(points: Float[np.ndarray, "N 3"], towards: Float[np.ndarray, " 3"]) -> Mesh:

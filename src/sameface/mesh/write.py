@@ -6,6 +6,7 @@ and in these files.
 
 import os
 from functools import lru_cache
+from math import ceil, log10
 from pathlib import Path
 
 import cv2
@@ -25,16 +26,17 @@ def write_obj(
     normals: Float[np.ndarray, "V 3"] | None = None,
     uv: Float[np.ndarray, "V 2"] | None = None,
     texture: UInt8[np.ndarray, "T S 3"] | None = None,
+    unit: float = 1.0,
 ) -> None:
-    """Wavefront OBJ, mm to 0.1 µm. A texture (needs `uv`, origin lower left) goes to a .png and a .mtl beside it."""
+    """Wavefront OBJ of vertices in mm, to 0.1 µm, written in units of `unit` mm.
+
+    A texture (needs `uv`, origin lower left) goes to a .png and a .mtl beside it.
+    """
     path = Path(path)
     check_mesh(vertices, faces, uv, texture)
-    text = [
-        f"# sameface, millimetres\nmtllib {path.stem}.mtl\nusemtl face\n"
-        if texture is not None
-        else "# sameface, millimetres\n"
-    ]
-    text.append(_lines("v", "%.4f", vertices))
+    what = "millimetres" if unit == 1 else f"one unit is {unit:g} mm"
+    text = [f"# sameface, {what}\n" + (f"mtllib {path.stem}.mtl\nusemtl face\n" if texture is not None else "")]
+    text.append(_lines("v", f"%.{max(4 + ceil(log10(unit)), 0)}f", vertices if unit == 1 else vertices / unit))
     if uv is not None:
         text.append(_lines("vt", "%.6f", uv))
     if normals is not None:

@@ -50,6 +50,8 @@ class MorphableModel(Record):
     expression_names: tuple[str, ...]
     expression_range: tuple[float, float] = (-3.0, 3.0)
     """(0, 1) for blendshapes"""
+    unit: float = 1.0
+    """mm per unit of the source's files; divide by it to have vertices as the source has them"""
     contour_faces: Int[np.ndarray, " 17"] | None = None
     """jaw landmarks 1-17 of the *contour* variant: where a frontal photo shows the outline of the face"""
     contour_weights: Float[np.ndarray, "17 3"] | None = None
@@ -192,6 +194,9 @@ def _fault(values: Mapping[str, Any]) -> str | None:
     limits = values.get("expression_range", (0.0, 1.0))
     if len(limits) != 2 or not all(isinstance(one, int | float) and abs(one) < np.inf for one in limits):
         return f"expression_range is {limits!r}, not two numbers"
+    unit = values.get("unit", 1.0)
+    if not isinstance(unit, int | float) or not 0 < unit < np.inf:
+        return f"unit is {unit!r}, not how many mm a unit of the source is"
     count, used = mean.shape[0] if mean.ndim else 0, faces.shape[0] if faces.ndim else 0
     shapes: dict[str, tuple[int | None, ...]] = {
         "mean": (count, 3), "identity_basis": (count, 3, None), "expression_basis": (count, 3, len(names)),

@@ -2,12 +2,13 @@
 
 import importlib
 import math
+import struct
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -19,6 +20,8 @@ __all__ = ["matlab_names", "needed", "open_hdf5", "read_matlab"]
 
 LARGEST_FILE = 2_000_000_000
 """bytes of all arrays of one file"""
+COMPRESSED = 15
+"""the type of an element that zlib has packed"""
 DEEPEST = 8
 """groups within groups; the models that are read have four"""
 HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
@@ -68,7 +71,7 @@ def _check_own(h5py: Any, group: Any, left: int, depth: int = 0) -> int:
 
 
 def read_matlab(path: Path) -> dict[str, np.ndarray]:
-    """The arrays of a .mat file by name, in Matlab's own shapes. Structs and cells of 7.3 files are left out."""
+    """The arrays of a .mat file by name, in Matlab's own shapes. Groups of 7.3 files are left out."""
     with open_file(path, BadModel) as file:
         head = file.read(520)
     if HDF5_MAGIC in (head[:8], head[512:]):
@@ -83,12 +86,38 @@ def matlab_names(path: Path) -> set[str]:
     return {name for name, _, _ in _from_version_5(path, "whosmat")}
 
 
+def _unpacked(file: BinaryIO, most: int) -> int:
+    """How many bytes the elements of a version 5 file unpack to, counted until they are more than `most`."""
+    file.seek(126)
+    order, total = "<" if file.read(2) == b"IM" else ">", 0
+    while total <= most and len(tag := file.read(8)) == 8:
+        kind, size = struct.unpack(f"{order}II", tag)
+        if kind != COMPRESSED:
+            total += size
+            file.seek(size, 1)
+            continue
+        unpacker, left = zlib.decompressobj(), size
+        while left and total <= most:
+            piece = file.read(min(left, 1 << 20))
+            if not piece:
+                raise ValueError("it ends early")
+            left -= len(piece)
+            while piece and total <= most:
+                total += len(unpacker.decompress(piece, 1 << 24))
+                piece = unpacker.unconsumed_tail
+        file.seek(left, 1)
+    return total
+
+
 def _from_version_5(path: Path, function: str) -> Any:
     io = needed("scipy.io", "reading .mat models")
     try:
         with open_file(path, BadModel) as file:
-            claimed = sum(8 * math.prod(shape) for _, shape, _ in io.whosmat(file))
-            if claimed > min(LARGEST_FILE, MOST_TIMES * Path(path).stat().st_size + AND):
+            arrays, most = io.whosmat(file), min(LARGEST_FILE, MOST_TIMES * Path(path).stat().st_size + AND)
+            claimed = sum(8 * math.prod(shape) for _, shape, _ in arrays)
+            if any(kind in ("struct", "cell", "object") for _, _, kind in arrays):  # of which no sizes are told
+                claimed = max(claimed, _unpacked(file, most))
+            if claimed > most:
                 raise ValueError(f"its arrays claim {claimed / 1e6:.0f} MB")
             file.seek(0)
             return getattr(io, function)(file)

@@ -75,6 +75,7 @@ def load(path: Path, *, expressions: Path | None = None, landmarks: Path | None 
             albedo_basis=albedo_basis,
             regions=_regions(source, kept),
             extra={} if added is None else {"expression_mean": added.mean},
+            unit=0.001,
         ),
         path,
     )

@@ -1,17 +1,18 @@
-"""The Basel Face Models 2017 and 2019, model2017-1_*.h5 and model2019_*.h5 (Gerig et al., FG 2018).
+"""Basel Face Models as .h5: model2017-1_*.h5, model2019_*.h5 (Gerig et al., FG 2018), model2009-publicmm1-bfm.h5.
 
 Licence: academic research, on request at faces.dmi.unibas.ch/bfm; neither the file nor a conversion may be passed on.
 Topology: model2017-1_bfm_nomouth 53,149 vertices, model2017-1_face12_nomouth 28,588; 2019 has the same layout. The
 file: `shape`, `color`, `expression`, each with `model/mean` (3V), `model/pcaBasis` (3V, K) of unit norm and
 `model/pcaVariance` (K), the VARIANCES; `shape/representer/cells` (3, T) from 0; millimetres; +x to the subject's
-left; colours 0-1.
+left; colours 0-1. That of 2009 has 53,490 vertices and no `expression`; files in µm are told by their size.
 
 The mean is the neutral one, that of `shape`. The file's mean expression, which opens the mouth a little and which eos
 adds to every face, is `extra["expression_mean"]` (mm).
 
 Landmarks: the file names some sixty points ("center.nose.tip", …) by position; they are kept as `extra["point NAME"]`
 (mm). They are not the 68 of iBUG: no point of the jaw line but the chin. So a file of 68 points is needed; it is
-looked for as Landmarks68_<name of the model>.anl beside the model, or given. Public ones: for
+looked for as Landmarks68_<name of the model>.anl beside the model, or given (with 53,490 vertices it is not needed:
+`_landmarks.py` has their ids). Public ones: for
 model2017-1_bfm_nomouth, data/BFM2017_nomouth/landmarks_68.csv of github.com/kanonet/face-avatar-reconstruction (faces
 and weights, with positions against which they are checked here); for model2017-1_face12_nomouth, a list of vertex ids
 that goes by the name Landmarks68_model2017-1_face12_nomouth.anl. The list of eos (ibug_to_bfm2017-1_bfm_nomouth.txt)
@@ -27,14 +28,17 @@ from jaxtyping import Float
 
 from sameface.core.errors import AssetMissing, BadModel
 from sameface.morphable import MorphableModel
-from sameface.morphable._checks import as_basis, checked, linear_albedo
-from sameface.morphable._landmarks import read_landmarks
+from sameface.morphable._checks import as_basis, checked, linear_albedo, outwardness
+from sameface.morphable._landmarks import BFM2009_IDS, on_vertices, read_landmarks
 from sameface.morphable._matlab import open_hdf5
 
 __all__ = ["load"]
 
 LICENCE = "Basel Face Model licence: academic research only, no redistribution"
 POINTS = "metadata/landmarks/json"
+N_2009 = 53490
+LARGEST_HEAD = 10_000.0
+"""of what would be mm: a file that goes beyond is in µm"""
 
 
 def load(path: Path, *, landmarks: Path | None = None) -> MorphableModel:
@@ -43,14 +47,24 @@ def load(path: Path, *, landmarks: Path | None = None) -> MorphableModel:
     with open_hdf5(path) as file:
         mean, identity = _statistics(file, "shape", path)
         faces = np.asarray(_dataset(file, "shape/representer/cells", path), np.int64).T
-        expression_mean, expression = _statistics(file, "expression", path)
+        expression_mean, expression = None, np.zeros((len(mean), 3, 0), np.float32)
+        if "expression" in file:
+            expression_mean, expression = _statistics(file, "expression", path)
         albedo_mean, albedo_basis = (
             linear_albedo(*_statistics(file, "color", path)) if "color" in file else (None, None)
         )
         points = _points(file, path)
     if faces.ndim != 2 or faces.shape[1] != 3:
         raise BadModel(f"{path}: shape/representer/cells has shape {faces.T.shape}; expected (3, triangles)")
-    chosen, weights = read_landmarks(_landmark_file(path, landmarks), mean, faces)
+    unit = 1.0
+    if np.ptp(mean, axis=0).max() > LARGEST_HEAD:
+        unit, mean, identity, expression = 0.001, mean / 1000, identity / 1000, expression / 1000
+        expression_mean = None if expression_mean is None else expression_mean / 1000
+    if landmarks is None and len(mean) == N_2009:
+        faces = faces if outwardness(mean, faces) > 0 else faces[:, [0, 2, 1]]
+        chosen, weights = on_vertices(BFM2009_IDS, faces, path)
+    else:
+        chosen, weights = read_landmarks(_landmark_file(path, landmarks), mean, faces)
     return checked(
         MorphableModel(
             name=path.stem,
@@ -64,7 +78,8 @@ def load(path: Path, *, landmarks: Path | None = None) -> MorphableModel:
             expression_names=tuple(f"expression{i}" for i in range(expression.shape[2])),
             albedo_mean=albedo_mean,
             albedo_basis=albedo_basis,
-            extra={"expression_mean": expression_mean, **points},
+            extra=points if expression_mean is None else {"expression_mean": expression_mean, **points},
+            unit=unit,
         ),
         path,
     )

@@ -1,10 +1,11 @@
-"""FLAME (Li et al., SIGGRAPH Asia 2017): generic_model.pkl of 2020, 2023 and flame2023_Open.pkl.
+"""FLAME (Li et al., SIGGRAPH Asia 2017): generic_model.pkl of 2017 to 2020, flame2023.pkl, flame2023_Open.pkl, or .npz.
 
 Licence: "2023 Open" is CC-BY-4.0; the others are for non-commercial research (flame.is.tue.mpg.de). Topology: 5,023
 vertices, 9,976 faces. The file: a pickle of Python 2 (older ones hold chumpy arrays; neither chumpy nor scipy is
-imported here, see `pickles.py`); metres; +x to the subject's left, +y up, +z out of the face; `shapedirs` already
-times the standard deviations, 300 of identity and then 100 of expression. 2020 and 2023 have different identity
-spaces: coefficients of one mean nothing in the other.
+imported here, see `pickles.py`), or the same arrays as .npz; metres; +x to the subject's left, +y up, +z out of the
+face; `shapedirs` already times the standard deviations, 300 of identity and then 100 of expression, or in exports of
+150 modes 100 and 50 (DECA's, EMOCA's). 2020 and 2023 have different identity spaces: coefficients of one mean nothing
+in the other.
 
 Linear use only: poses (neck, jaw, eyes) are not applied. What they need is kept in `extra`: weights (V, 5),
 J_regressor (5, V), posedirs (V, 3, 36) in mm, kintree_parents (5, −1 is the root).
@@ -12,7 +13,8 @@ J_regressor (5, V), posedirs (V, 3, 36) in mm, kintree_parents (5, −1 is the r
 Landmarks are in files of their own, as triangles and barycentric weights. One of these has to be given, or lie beside
 the model: landmark_embedding.npy (DECA's: all 68), a file with all 68 rows (…_68….npz or .pkl), or FLAME's
 flame_static_embedding.pkl (51 inner points) with flame_dynamic_embedding.npy (the jaw for 79 yaw angles). The last
-has only outlines: the frontal one (row 0) then serves as jaw and as contour.
+has only outlines: the frontal one (row 0) then serves as jaw and as contour. Points of MediaPipe's face mesh in
+mediapipe_landmark_embedding.npz beside the model become `extra["mediapipe_ids"]`, `…_faces` and `…_weights`.
 """
 
 from collections.abc import Sequence
@@ -23,37 +25,43 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from sameface.core.errors import AssetMissing, BadModel
+from sameface.core.files import open_file
 from sameface.core.npz import read_npz
 from sameface.morphable import LARGEST_FILE, MorphableModel
 from sameface.morphable._checks import checked, require
-from sameface.morphable.pickles import read_npy, read_pickle
+from sameface.morphable.pickles import read_npy, read_object_npz, read_pickle
 
 __all__ = ["load"]
 
 OPEN, RESEARCH = "CC-BY-4.0 (FLAME 2023 Open)", "FLAME model licence: non-commercial research, no redistribution"
 KNOWN_LANDMARKS = (("landmark_embedding.npy",), ("flame_static_embedding.pkl", "flame_dynamic_embedding.npy"))
+MEDIAPIPE = "mediapipe_landmark_embedding.npz"
+IDENTITY_OF = {150: 100}
+"""modes → how many of them are of identity; otherwise N_IDENTITY"""
 N_IDENTITY = 300
+MM_PER_UNIT = 1000.0
+N_MEDIAPIPE = 478
 
 Embedding = tuple[Int[np.ndarray, " _"], Float[np.ndarray, "_ 3"]]
 """(face, barycentric weights) of each point of a set"""
 
 
-def load(path: Path, *, landmarks: Path | Sequence[Path] = ()) -> MorphableModel:
-    """Read a FLAME pickle; `landmarks` is one or two landmark files (see above), by default those beside the model."""
+def load(path: Path, *, landmarks: Path | Sequence[Path] = (), identity_modes: int | None = None) -> MorphableModel:
+    """Read a FLAME pickle or .npz; `landmarks` is one or two landmark files (see above), by default those beside it.
+
+    `identity_modes` says how many of the modes are of identity, for exports with neither 400 modes nor 150.
+    """
     path = Path(path)
-    source = read_pickle(path)
-    if not isinstance(source, dict):
-        raise BadModel(f"{path} holds a {type(source).__name__}; expected the dict of a FLAME model")
+    source = _content(path)
     require(source, ("v_template", "shapedirs", "f"), path, "a FLAME model")
-    mean, modes = (
-        np.asarray(source["v_template"], np.float32) * 1000,
-        np.asarray(source["shapedirs"], np.float32) * 1000,
-    )
-    faces = np.asarray(source["f"]).astype(np.int64)
-    if mean.ndim != 2 or modes.ndim != 3 or modes.shape[:2] != mean.shape or modes.shape[2] <= N_IDENTITY:
+    mean, modes = (_numbers(source, name, path) * MM_PER_UNIT for name in ("v_template", "shapedirs"))
+    faces = _numbers(source, "f", path, np.int64)
+    many = modes.shape[-1] if modes.ndim else 0
+    count = IDENTITY_OF.get(many, N_IDENTITY) if identity_modes is None else identity_modes
+    if mean.ndim != 2 or modes.ndim != 3 or modes.shape[:2] != mean.shape or not 0 < count <= many:
         raise BadModel(
             f"{path}: v_template has shape {mean.shape} and shapedirs {modes.shape}; expected (V, 3) and (V, 3, 400): "
-            f"{N_IDENTITY} modes of identity, then those of expression"
+            f"{N_IDENTITY} modes of identity, then those of expression (or 100 and 50); else give `identity_modes`"
         )
     jaw, inner, contour = _landmarks(path, landmarks, len(faces))
     return checked(
@@ -61,30 +69,58 @@ def load(path: Path, *, landmarks: Path | Sequence[Path] = ()) -> MorphableModel
             name=f"flame-{path.stem}",
             licence=OPEN if "open" in path.stem.lower() else RESEARCH,
             mean=mean,
-            identity_basis=modes[:, :, :N_IDENTITY],
-            expression_basis=modes[:, :, N_IDENTITY:],
+            identity_basis=modes[:, :, :count],
+            expression_basis=modes[:, :, count:],
             faces=faces,
             landmark_faces=np.concatenate([jaw[0], inner[0]]),
             landmark_weights=np.concatenate([jaw[1], inner[1]]),
-            expression_names=tuple(f"expression{i}" for i in range(modes.shape[2] - N_IDENTITY)),
+            expression_names=tuple(f"expression{i}" for i in range(many - count)),
             contour_faces=None if contour is None else contour[0],
             contour_weights=None if contour is None else contour[1],
-            extra=_pose(source),
+            extra=_pose(source) | _mediapipe(path.parent / MEDIAPIPE, len(faces)),
+            unit=MM_PER_UNIT,
         ),
         path,
     )
 
 
+def _numbers(source: dict[str, Any], name: str, path: Path, kind: type = np.float32) -> np.ndarray:
+    value = source[name]
+    if not isinstance(value, np.ndarray) or value.dtype.kind not in "iuf":
+        raise BadModel(f"{path}: {name} is no array of numbers but {type(value).__name__}; expected that of FLAME")
+    return value.astype(kind)
+
+
 def _pose(source: dict[str, Any]) -> dict[str, np.ndarray]:
     """What turning joints would need, as far as the file has it."""
     extra = {}
-    for name, unit in (("weights", 1), ("J_regressor", 1), ("posedirs", 1000)):
-        if isinstance(source.get(name), np.ndarray):
+    for name, unit in (("weights", 1), ("J_regressor", 1), ("posedirs", MM_PER_UNIT)):
+        if isinstance(source.get(name), np.ndarray) and source[name].dtype.kind in "iuf":
             extra[name] = source[name].astype(np.float32) * unit
-    if isinstance(source.get("kintree_table"), np.ndarray):
-        parents = source["kintree_table"][0].astype(np.int64)
+    table = source.get("kintree_table")
+    if isinstance(table, np.ndarray) and table.dtype.kind in "iu" and table.ndim == 2 and len(table):
+        parents = table[0].astype(np.int64)
         extra["kintree_parents"] = np.where(parents >= len(parents), -1, parents)  # 2³² − 1 marks the root
     return extra
+
+
+def _mediapipe(file: Path, n_faces: int) -> dict[str, np.ndarray]:
+    """Points of MediaPipe's face mesh on FLAME, if their file is there: (105) ids, faces and (105, 3) weights."""
+    if not file.exists():
+        return {}
+    source = read_npz(file, LARGEST_FILE, error=BadModel)
+    if "landmark_indices" not in source:  # older files do not say which points they are
+        return {}
+    require(source, ("lmk_face_idx", "lmk_b_coords"), file, "MediaPipe's points on FLAME")
+    faces, weights, ids = (np.asarray(source[name]) for name in ("lmk_face_idx", "lmk_b_coords", "landmark_indices"))
+    if faces.ndim != 1 or weights.shape != (len(faces), 3) or ids.shape != faces.shape:
+        raise BadModel(f"{file} has {faces.shape} triangles, {weights.shape} weights and {ids.shape} numbers")
+    faces, ids = faces.astype(np.int64), ids.astype(np.int64)
+    if not (0 <= faces.min() <= faces.max() < n_faces and 0 <= ids.min() <= ids.max() < N_MEDIAPIPE):
+        raise BadModel(
+            f"{file} names faces up to {faces.max()} of {n_faces}, points up to {ids.max()}: another model's"
+        )
+    return {"mediapipe_ids": ids, "mediapipe_faces": faces, "mediapipe_weights": weights.astype(np.float32)}
 
 
 def _landmarks(path: Path, given: Path | Sequence[Path], n_faces: int) -> tuple[Embedding, Embedding, Embedding | None]:
@@ -136,12 +172,16 @@ def _embeddings(file: Path, n_faces: int) -> dict[str, Embedding]:
 
 def _content(file: Path) -> dict[str, Any]:
     if not file.exists():
-        raise AssetMissing(f"the landmark file {file} does not exist")
-    if file.suffix == ".npz":
-        return dict(read_npz(file, LARGEST_FILE, error=BadModel))
-    source = read_npy(file) if file.suffix == ".npy" else read_pickle(file)
+        raise AssetMissing(f"the file {file} does not exist")
+    with open_file(file, BadModel) as opened:
+        magic = opened.read(6)
+    if magic[:4] == b"PK\x03\x04":
+        return read_object_npz(file)
+    source = read_npy(file) if magic == b"\x93NUMPY" else read_pickle(file)
     if not isinstance(source, dict):
-        raise BadModel(f"{file} holds a {type(source).__name__}; expected a dict of triangles and weights")
+        raise BadModel(
+            f"{file} holds a {type(source).__name__}; expected the dict of a FLAME model, or of its landmarks"
+        )
     return source
 
 

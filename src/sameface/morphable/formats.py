@@ -5,7 +5,7 @@ from pathlib import Path
 
 from sameface import morphable
 from sameface.core.errors import AssetMissing, BadModel
-from sameface.core.files import hint, names_in, open_file
+from sameface.core.files import hint, names_in, open_file, posing
 from sameface.core.npz import names_in_npz
 from sameface.morphable import MorphableModel
 from sameface.morphable._matlab import HDF5_MAGIC, matlab_names, open_hdf5
@@ -14,11 +14,13 @@ __all__ = ["KNOWN", "open_model", "open_or_default", "recognise"]
 
 KNOWN = {
     "sameface": "a sameface model (.npz with header)",
-    "ict": "ICT-FaceKit (.npz with polygons and landmarks68)",
-    "gnm": "GNM head (gnm_head.npz)",
+    "ict": "ICT-FaceKit (folder FaceXModel, or .npz with polygons and landmarks68)",
+    "gnm": "GNM head (gnm_head.npz, or its web container)",
     "bfm2009": "Basel Face Model 2009 (01_MorphableModel.mat)",
-    "bfm2017": "Basel Face Model 2017 or 2019 (.h5)",
-    "flame": "FLAME (.pkl)",
+    "bfm2017": "Basel Face Model 2009, 2017 or 2019 (.h5)",
+    "face3d": "face3d (BFM.mat)",
+    "deep3d": "Deep3DFaceRecon (BFM_model_front.mat) or 3DDFA-V3 (face_model.npy)",
+    "flame": "FLAME (.pkl or .npz)",
     "tddfa": "3DDFA (train.configs folder, or bfm_noneck_v3.pkl)",
     "tddfa-sparse": "3DDFA's 68 points (folder with u_base.txt)",
 }
@@ -50,6 +52,8 @@ def recognise(path: Path) -> str:
     path = Path(path)
     if path.is_dir():
         names = set(names_in(path))
+        if "FaceXModel" in names_in(path, folders=True):
+            names |= set(names_in(path / "FaceXModel"))
         kind, seen = _folder(names), f"a folder with {_some(names)}"
     elif path.exists():
         kind, seen = _file(path)
@@ -67,6 +71,8 @@ def _some(names: set[str]) -> str:
 def _folder(names: set[str]) -> str | None:
     if "w_shp_sim.npy" in names or "bfm_noneck_v3.pkl" in names:
         return "tddfa"
+    if "generic_neutral_mesh.obj" in names:
+        return "ict"
     return "tddfa-sparse" if "u_base.txt" in names else None
 
 
@@ -74,8 +80,14 @@ def _file(path: Path) -> tuple[str | None, str]:
     """(kind or None, what was seen)."""
     with open_file(path, BadModel) as file:
         head = file.read(520)
+    if (instead := posing(head)) is not None:
+        return None, instead
     if head[:4] == b"PK\x03\x04":
         return _npz(path)
+    if head[:4] == b"GNMW":
+        return "gnm", "GNM's web container"
+    if head[:6] == b"\x93NUMPY":
+        return _npy(path)
     if HDF5_MAGIC in (head[:8], head[512:]):
         with open_hdf5(path) as file:
             names = set(file)
@@ -92,15 +104,25 @@ def _npz(path: Path) -> tuple[str | None, str]:
     try:
         names = set(names_in_npz(path, BadModel))
     except BadModel as error:
-        return None, f"a broken .npz ({error})"
-    marks = {"header": "sameface", "template_vertex_positions": "gnm", "landmarks68_jaw_on_surface": "ict"}
+        return None, f"a broken .npz, perhaps cut short: download it again ({error})"
+    marks = {"header": "sameface", "template_vertex_positions": "gnm", "landmarks68_jaw_on_surface": "ict",
+             "shapedirs": "flame"}  # fmt: skip
     kind = next((kind for mark, kind in marks.items() if mark in names), None)
     return kind, f"an .npz with {_some(names)}"
 
 
 def _matlab(path: Path) -> tuple[str | None, str]:
     names = matlab_names(path)
-    return "bfm2009" if {"shapeMU", "shapePC"} <= names else None, f"a Matlab file with {_some(names)}"
+    marks = {"shapePC": "bfm2009", "idBase": "deep3d", "model": "face3d"}
+    return next((kind for mark, kind in marks.items() if mark in names), None), f"a Matlab file with {_some(names)}"
+
+
+def _npy(path: Path) -> tuple[str | None, str]:
+    from sameface.morphable.pickles import read_npy
+
+    content = read_npy(path)
+    names = {str(name) for name in content} if isinstance(content, dict) else set()
+    return "deep3d" if {"u", "id", "exp"} <= names else None, f"an .npy of a {type(content).__name__} of {_some(names)}"
 
 
 def _pickle(path: Path) -> tuple[str | None, str]:

@@ -14,6 +14,7 @@ import pickle
 import pickletools
 import re
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -22,9 +23,9 @@ import numpy as np
 
 from sameface.core import npz
 from sameface.core.errors import BadModel
-from sameface.core.files import read_bytes
+from sameface.core.files import posing, read_bytes
 
-__all__ = ["ALLOWED", "LARGEST_PICKLE", "Unread", "read_npy", "read_pickle"]
+__all__ = ["ALLOWED", "LARGEST_PICKLE", "Unread", "read_npy", "read_object_npz", "read_pickle"]
 
 LARGEST_PICKLE = 500_000_000
 """bytes; a pickle beyond this is refused before it is read (the largest model we know has 60 MB)"""
@@ -118,7 +119,19 @@ def read_pickle(path: Path) -> Any:
 
 def read_npy(path: Path) -> Any:
     """What a .npy file holds; a pickled object inside it goes through `read_pickle`'s list, unlike in numpy."""
-    data = _bytes_of(Path(path))
+    return _npy(_bytes_of(Path(path)), str(path))
+
+
+def read_object_npz(path: Path) -> dict[str, Any]:
+    """What an .npz file holds by name; pickled objects (scipy's matrices, numpy saves so) go through the same list."""
+
+    def member(data: bytes) -> Any:
+        return _npy(data, str(path))
+
+    return npz.read_npz(path, LARGEST_PICKLE, error=BadModel, decode=member)
+
+
+def _npy(data: bytes, source: str) -> Any:
     file = io.BytesIO(data)
     try:
         version = np.lib.format.read_magic(file)
@@ -127,16 +140,20 @@ def read_npy(path: Path) -> Any:
         if not dtype.hasobject:
             return npz.array(data)
     except npz.BROKEN as error:
-        raise BadModel(f"{path} is not a .npy file ({error}); download it again") from None
-    array = _loads(data[file.tell() :], str(path))
+        raise BadModel(f"{source} is not a .npy file ({error}); download it again") from None
+    array = _loads(data[file.tell() :], source)
     return array.item() if isinstance(array, np.ndarray) and array.shape == () else array
 
 
 def _bytes_of(path: Path) -> bytes:
-    return read_bytes(path, LARGEST_PICKLE, BadModel)
+    data = read_bytes(path, LARGEST_PICKLE, BadModel)
+    if (instead := posing(data[:600])) is not None:
+        raise BadModel(f"{path} is {instead}")
+    return data
 
 
 def _loads(data: bytes, source: str) -> Any:
+    data = _with_its_own_lines(data)
     _check_operations(data, source)
     try:
         notes = _Unpickler(data, source).load()
@@ -153,13 +170,39 @@ def _check_operations(data: bytes, source: str) -> None:
     """Refuse, before anything is loaded, operations that reach outside the file or that only exist to fill memory."""
     try:
         with warnings.catch_warnings(action="error", category=DeprecationWarning):  # odd escapes in texts
-            for operation, argument, _ in pickletools.genops(data):
+            for operation, argument in _operations(data):
                 if operation.name in _REFUSED_OPERATIONS:
                     raise BadModel(f"{source} uses the pickle operation {operation.name}: not a face model")
                 if "PUT" in operation.name and int(argument or 0) > len(data):
                     raise BadModel(f"{source} numbers an object {argument}, more than it has bytes: not a face model")
     except (ValueError, UnicodeDecodeError, DeprecationWarning) as error:
         raise BadModel(f"{source} is not a pickle, or is cut short ({error}); download it again") from None
+
+
+def _operations(data: bytes) -> Iterator[tuple[pickletools.OpcodeInfo, Any]]:
+    """What `pickletools.genops` gives, but that in texts of Python 2 bytes above 0x7f count too: arrays are such texts.
+
+    Raises ValueError for what is no operation, and for a file that ends before its last.
+    """
+    file, known = io.BytesIO(data), {operation.code: operation for operation in pickletools.opcodes}
+    while (code := file.read(1).decode("latin-1")) in known:
+        operation, argument = known[code], None
+        if operation.name == "STRING":
+            if not file.readline().endswith(b"\n"):
+                raise ValueError("it ends within a text")
+        elif operation.arg is not None:
+            argument = operation.arg.reader(file)
+        yield operation, argument
+        if operation.name == "STOP":
+            return
+    raise ValueError(f"at byte {file.tell()} there is no pickle operation")
+
+
+def _with_its_own_lines(data: bytes) -> bytes:
+    """A pickle of lines (protocol 0) as it was before something (git, a mail) ended all its lines as Windows does."""
+    if data[:1] == b"\x80" or b"\r\n" not in data or data.count(b"\n") != data.count(b"\r\n"):
+        return data
+    return data.replace(b"\r\n", b"\n")
 
 
 class _Reader:

@@ -18,7 +18,7 @@ import numpy as np
 from jaxtyping import Float
 
 from sameface.core.arrays import Record
-from sameface.core.geometry import rotation_from_axis_angle
+from sameface.core.geometry import barycentric_weights, rotation_from_axis_angle
 from sameface.metrics.alignment import Similarity, Surface, procrustes
 from sameface.morphable import MorphableModel
 
@@ -84,7 +84,7 @@ def fit_scan(model: MorphableModel, points: Float[np.ndarray, "N 3"], start: Fit
         length = closest.distances[:, None]
         way = np.where(length > 1e-6, away / np.maximum(length, 1e-6), normals)  # on the surface: its normal
         corners = model.faces[closest.triangles]
-        weights = _barycentric(closest.points, surface.vertices[corners])
+        weights = barycentric_weights(closest.points, surface.vertices[corners])
         basis = np.einsum("nk,nkcs->ncs", weights, model.identity_basis[corners])
         jacobian = np.concatenate([_motion(inside, way[:, None])[:, 0], -np.einsum("nc,ncs->ns", way, basis)], axis=1)
         size = now.pose.scale / SURFACE
@@ -146,16 +146,3 @@ def _motion(points: Float[np.ndarray, "N 3"], along: Float[np.ndarray, "*N K 3"]
     along = np.broadcast_to(along, (len(points), *along.shape[-2:]))
     by_turn = np.cross(points[:, None], along)  # a · (ω × p) = ω · (p × a)
     return np.concatenate([by_turn, along, (along * points[:, None]).sum(2, keepdims=True)], axis=2)
-
-
-def _barycentric(points: Float[np.ndarray, "N 3"], corners: Float[np.ndarray, "N 3 3"]) -> Float[np.ndarray, "N 3"]:
-    """Weights of points that lie in triangles; in a triangle without area those of its first corner."""
-    a, b, c = corners.swapaxes(0, 1)
-    u, v, w = b - a, c - a, points - a
-    uu, uv, vv, uw, vw = ((x * y).sum(1) for x, y in ((u, u), (u, v), (v, v), (u, w), (v, w)))
-    area = uu * vv - uv * uv
-    flat = area <= 1e-12 * np.maximum(uu * vv, 1e-30)
-    area = np.where(flat, 1.0, area)
-    second = np.where(flat, 0.0, (vv * uw - uv * vw) / area)
-    third = np.where(flat, 0.0, (uu * vw - uv * uw) / area)
-    return np.stack([1 - second - third, second, third], axis=1)

@@ -198,6 +198,7 @@ def _model(parts: _Parts, statistics: Any, path: Path) -> MorphableModel:
                 "parameters_mean": centre.astype(np.float32),
                 "parameters_std": deviation.astype(np.float32),
             },
+            unit=0.001,
         ),
         path,
     )

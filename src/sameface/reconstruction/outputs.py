@@ -16,10 +16,21 @@ from sameface.mesh.glb import Animation, Part, write_glb
 from sameface.mesh.solid import write_stl
 from sameface.mesh.write import write_obj, write_ply
 from sameface.morphable.head import eye_centres, normals, surface
+from sameface.reconstruction.in_model import InModel
 from sameface.reconstruction.report import write_report
 from sameface.reconstruction.result import Reconstruction
 
-__all__ = ["PHOTOS", "Row", "stem", "unused", "write_answer", "write_person", "write_rows"]
+__all__ = [
+    "PHOTOS",
+    "Row",
+    "stem",
+    "unused",
+    "write_answer",
+    "write_frames",
+    "write_in_model",
+    "write_person",
+    "write_rows",
+]
 
 _FILES = {
     "obj": "neutral.obj",
@@ -65,20 +76,48 @@ def write_answer(
     return path
 
 
-def write_person(answer: Reconstruction, folder: Path, kinds: Sequence[str], *, unlit: bool = False) -> None:
-    """result.json of one person and the files asked for (named as by --write). Raises BadOutput."""
+def write_person(
+    answer: Reconstruction, folder: Path, kinds: Sequence[str], *, unlit: bool = False, reserved: Sequence[str] = ()
+) -> None:
+    """result.json of one person and the files asked for (named as by --write). Raises BadOutput.
+
+    Files of photos take no `reserved` name.
+    """
     make_folder(folder)
     answer.save(folder / "result.json")
     for kind, file in _FILES.items():
         if kind in kinds:
             answer.save(folder / file, unlit=unlit and kind == "glb")
-    taken = {"neutral"}  # a photo called neutral.jpg must not overwrite neutral.obj
+    taken = {"neutral", *map(str.lower, reserved)}  # a photo called neutral.jpg must not overwrite neutral.obj
     for k, view in enumerate(answer.views):
         name = unused(stem(view.seen.photo), taken)
         if "overlay" in kinds:
             write_file(folder / f"{name}{OVERLAY}", _png(answer.overlay(k)))
         if "views" in kinds:
             answer.save(folder / f"{name}.obj", view=k)
+
+
+def write_in_model(answer: InModel, folder: Path, name: str, kinds: Sequence[str]) -> None:
+    """NAME.json and, of the files asked for, NAME.obj, NAME.glb, NAME.npz and one NAME-<photo>.obj per view."""
+    make_folder(folder)
+    answer.save(folder / f"{name}.json")
+    for kind in ("obj", "glb", "npz"):
+        if kind in kinds:
+            answer.save(folder / f"{name}.{kind}")
+    taken: set[str] = set()
+    for k, photo in enumerate(answer.photos):
+        if "views" in kinds:
+            answer.save(folder / f"{name}-{unused(stem(photo), taken)}.obj", view=k)
+
+
+def write_frames(
+    answer: InModel, path: Path, seconds: Float[np.ndarray, " N"], expression: Float[np.ndarray, "N E"]
+) -> None:
+    """An .npz of the other model's coefficients in every frame of a video, rows of NaN where there is no face."""
+    buffer = BytesIO()
+    fixed = answer.coefficients()["identity"]
+    np.savez_compressed(buffer, seconds=seconds, identity=fixed, **answer.frames(expression))  # type: ignore[arg-type]
+    write_file(path, buffer.getvalue())
 
 
 def write_rows(out: Path, rows: Iterable[Row]) -> None:

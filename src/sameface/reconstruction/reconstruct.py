@@ -1,7 +1,9 @@
 """Photos of a person → that person's 3D face: observe every photo, fit them together, say how far they disagree."""
 
+import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,6 +28,7 @@ from sameface.reconstruction.choice import candidates, choose
 from sameface.reconstruction.copies import counted, note
 from sameface.reconstruction.doubts import doubts, far_apart
 from sameface.reconstruction.fit import Fit, Measured, Priors, fit, tempered
+from sameface.reconstruction.in_model import recaster_of
 from sameface.reconstruction.result import Reconstruction, View
 
 __all__ = [
@@ -79,6 +82,7 @@ def reconstruct(
     min_score: float = MIN_SCORE,
     focal: float | str | None = None,
     priors: Priors | None = None,
+    model: str | os.PathLike[str] | None = None,
 ) -> Reconstruction:
     """The 3D face of ONE person from one or several photos: whatever `image.read` reads, and collections of that.
 
@@ -90,7 +94,11 @@ def reconstruct(
     Millimetres are those of an average head unless `iris` (the human iris is 11.7 mm wide) or `ipd` (the distance
     between the pupils in mm) sets the scale. The focal length of a photo is that of its EXIF data, or `focal` for all
     photos: a number of px, or a text: "1200px", "50mm" (35 mm equivalent). Where nobody knows it, it is estimated.
+
+    `model` is the file or folder of another morphable model (FLAME, GNM, Basel, ICT, 3DDFA …); `target` of the answer
+    is then the same person in it.
     """
+    recaster = None if model is None else recaster_of(Path(model))  # which may be refused before any work
     check_options(face=face, iris=iris, ipd=ipd, min_score=min_score, focal=focal)
     looked = look(photos, predictor=predictor, min_score=min_score, focal=focal)
     if not looked.faces and not looked.problems:
@@ -103,7 +111,8 @@ def reconstruct(
             problems.append(no_face_of_that_number(faces, face or 1))
     if not found:
         raise first_error(problems)
-    return join(choose(found), predictor=predictor, iris=iris, ipd=ipd, priors=priors, problems=tuple(problems))
+    answer = join(choose(found), predictor=predictor, iris=iris, ipd=ipd, priors=priors, problems=tuple(problems))
+    return answer if recaster is None else replace(answer, target=answer.in_model(recaster))
 
 
 @few_threads()

@@ -1,7 +1,7 @@
 """The answer of a reconstruction; `outputs` has the files it can be written to."""
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from sameface.morphable import MorphableModel
 from sameface.morphable.head import whole
 from sameface.photo.face import Observation
 from sameface.reconstruction import picture
+from sameface.reconstruction.in_model import InModel, Recaster, recaster_of
 from sameface.reconstruction.scalp import with_scalp
 from sameface.reconstruction.texture import texture
 
@@ -67,6 +68,8 @@ class Reconstruction(Record):
     dropped: tuple[tuple[str, str, str], ...] = ()
     """(photo, kind of problem, message) of photos that did not count"""
     notes: tuple[str, ...] = ()
+    target: InModel | None = None
+    """the same in another model, where `reconstruct` was given one"""
 
     @property
     def head(self) -> MorphableModel:
@@ -122,6 +125,18 @@ class Reconstruction(Record):
         mesh = self.model.vertices(self.identity, v.expression)
         points = camera.project(self.model.landmarks(mesh).astype(np.float64))
         return picture.overlay(v.seen.picture, mesh, self.model.faces, camera, landmarks=points)
+
+    def in_model(self, model: str | os.PathLike[str] | Recaster) -> InModel:
+        """The same person in another morphable model: its coefficients, mesh and units (docs/other-models.md).
+
+        `model` is its file or folder, which is joined with ours first (once, half a minute; kept beside it), or what
+        an earlier answer has as `recaster`. Raises BadModel.
+        """
+        recaster = model if isinstance(model, Recaster) else recaster_of(Path(model))
+        cameras = [replace(v.camera, translation=v.camera.translation * self.scale) for v in self.views]
+        expressed = [self.vertices(k) for k in range(len(self.views))]
+        photos = [v.seen.photo for v in self.views]
+        return InModel.of(recaster, self.vertices(), expressed, photos, cameras, self.scale)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], *, model: MorphableModel | None = None) -> "Reconstruction":
