@@ -1,7 +1,7 @@
 # make test   everything that must hold: style, types, who imports whom, tests (three minutes on two free cores)
 # make coverage   the same, and the tests must reach 97 % of the lines (twice the time)
 # make test-versions   the lowest and the newest versions of every dependency, on every Python there is (an hour)
-# make hostile   more than 500 damaged and hostile inputs through every door -> results/hostile.json (Linux; minutes)
+# make hostile   more than 1,000 damaged and hostile inputs through every door -> results/hostile.json (Linux; minutes)
 # make demo   two famous photos -> demo/
 # Each sets up its own virtual environment in .venv the first time (Python 3.11 or newer, package registries).
 

@@ -13,7 +13,7 @@ from types import ModuleType
 PAGE = Path("docs/results.md")
 ORDER = (
     "model", "evaluate_default", "points", "edited", "expressions", "code_to_shape", "identity_halves", "outliers",
-    "distance", "turns", "profiles", "views_curve", "scan", "tune_priors", "reconstruct", "fit", "peers",
+    "limits", "distance", "turns", "profiles", "views_curve", "scan", "tune_priors", "reconstruct", "fit", "peers",
     "evaluate_detector", "scnn", "landmark_depth", "disentangle", "multiview", "multiview_real", "sir",
     "sir_pictures", "sweep", "encoder", "calibrate_verification", "evaluation_speed", "build", "bridges", "fit_set",
     "hostile",

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import sys
@@ -20,7 +21,7 @@ from PIL import Image
 
 import sameface
 from clutter import littered
-from faces import GRACE, astronaut, rendered, scenery
+from faces import GRACE, astronaut, encoded, rendered, scenery
 from sameface.bulk import bulk as module
 from sameface.bulk import people_list, shard
 from sameface.bulk.bulk import Options, bulk
@@ -129,6 +130,19 @@ def test_a_row_says_what_reconstruct_says(whole, people, person):
     assert all(row["error"] for row in photos.values())
 
 
+def test_what_the_page_says_of_rows_without_nulls_is_so(whole):
+    """Vector stores refuse columns of fixed length with null rows; those of cleo, whom no photo shows, are such."""
+    page = (Path(__file__).parent.parent / "docs" / "bulk.md").read_text()
+    (block,) = (one for one in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "filters=" in one)
+    names: dict = {}
+    exec(block.replace('"faces/', f'"{whole}/'), names)
+    vectors = names["persons"]["identity"].combine_chunks()
+    assert parquet.read_table(whole / "persons")["identity"].null_count == 1
+    assert (names["persons"]["person"].to_pylist(), vectors.null_count) == (["anna", "bert"], 0)
+    assert vectors.flatten().to_numpy(zero_copy_only=True).reshape(-1, 80).shape == (2, 80)
+    assert names["photos"]["identity"].null_count == 0 < parquet.read_table(whole / "photos")["identity"].null_count
+
+
 def test_each_photo_alone_is_what_reconstruct_says_of_it(people, tmp_path):
     (tmp_path / "deep" / "er").mkdir(parents=True)
     photo = tmp_path / "deep" / "er" / "near.jpg"
@@ -167,6 +181,16 @@ def test_a_photo_given_twice_counts_once_and_a_stranger_is_dropped(people, tmp_p
     answer = sameface.reconstruct(*(people / "anna" / f"{k}.png" for k in (8, 9, 10)))
     np.testing.assert_array_equal(np.float32(persons[0]["identity"]), np.float32(answer.identity))
     assert told["errors"] == {"BadPhoto": 3}
+
+
+def test_a_copy_of_a_photo_is_no_second_witness(people, tmp_path):
+    photo = Image.open(people / "bert" / "4.png")
+    photo.resize((photo.width // 2, photo.height // 2)).save(tmp_path / "again.jpg")
+    listed = [(str(path), "bert") for path in (people / "bert" / "4.png", tmp_path / "again.jpg")]
+    photos, (person,) = shard.shard_rows(listed, tmp_path, Options(), lambda *_: None)
+    assert sorted((row.get("error") for row in photos), key=str) == ["Copy", None]
+    assert (person["used"], person["disagreement_mm"]) == (1, None)
+    assert person["notes"][-1].startswith("1 photo is a copy of others")
 
 
 def test_whatever_goes_wrong_is_a_row(people, tmp_path, monkeypatch):
@@ -392,8 +416,8 @@ def test_a_list_is_grouped_by_person_in_order_of_appearance(tmp_path_factory, pe
         wanted.setdefault(name or str(k), []).append(str(k))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(people_list, "AT_ONCE", piece)
-        root, everybody = people_list.people([file])
-        assert (root, list(everybody)) == (file.parent, list(wanted.items()))
+        root, everybody, left = people_list.people([file])
+        assert (root, list(everybody), left) == (file.parent, list(wanted.items()), {})
 
 
 @pytest.mark.parametrize(
@@ -440,6 +464,30 @@ def folder(root: Path, *names: str) -> Path:
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_bytes(b"")
     return root
+
+
+def test_folders_give_what_begins_like_a_photo_and_the_rest_is_counted(tmp_path):
+    """A photo without an ending once vanished with --each, and whatever else lay there without a word."""
+    folder(tmp_path, "anna/1.jpg", "anna/notes.txt", "anna/old/2.jpg", "cleo/clip.mp4", "cleo/b.txt", ".x", "list.txt")
+    (tmp_path / "anna" / "10").write_bytes(encoded(scenery(20, 20), "PNG"))
+    (tmp_path / "cleo" / "clip.mp4").write_bytes(b"\0\0\0\x18ftypisom" + bytes(400))
+    (tmp_path / "dora").symlink_to(tmp_path / "anna" / "old")
+    _, everybody, left = people_list.people([tmp_path])
+    photos = {person: [os.path.relpath(path, tmp_path) for path in paths] for person, paths in everybody}
+    assert photos == {"anna": ["anna/1.jpg", "anna/10"], "cleo": ["cleo"], "dora": ["dora/2.jpg"]}
+    assert {what: (count, os.path.relpath(first, tmp_path)) for what, (count, first) in left.items()} == {
+        "other file": (3, "list.txt"), "folder": (1, "anna/old"), "video": (1, "cleo/clip.mp4")
+    }  # fmt: skip
+    _, everybody, left = people_list.people([tmp_path], each=True)
+    assert sorted(os.path.relpath(path, tmp_path) for path, _ in everybody) == [
+        "anna/1.jpg",
+        "anna/10",
+        "anna/old/2.jpg",
+    ]
+    assert {what: count for what, (count, _) in left.items()} == {"other file": 3, "video": 1, "folder": 1}
+    (tmp_path / "loose").write_bytes(encoded(scenery(20, 20), "PNG"))
+    with pytest.raises(ValueError, match=r"holds photos \(loose\) outside"):
+        list(people_list.people([tmp_path])[1])
 
 
 def test_one_source_needs_no_list(tmp_path):
@@ -529,9 +577,10 @@ def test_a_folder_with_something_else_is_refused(people, tmp_path):
 def test_the_command_says_what_became_of_the_photos(people, tmp_path, capsys):
     with pytest.raises(SystemExit) as code:
         main(["bulk", str(people), "--out", str(tmp_path / "out"), "--workers", "0"])
-    said = capsys.readouterr().out
+    said, aside = capsys.readouterr()
     assert code.value.code == 3
     assert "5 of 8 photos, 2 of 3 persons" in said
+    assert f"not looked at: 1 other file ({people}/bert/notes.txt)\n" in aside
     assert "not used, BadPhoto: 2" in said
     assert "photos differ from their person's face by" in said
 

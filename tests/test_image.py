@@ -507,7 +507,10 @@ def test_a_folder_gives_every_photo_whatever_it_is_called_and_tells_of_the_rest(
     (tmp_path / "notes.txt").write_text("no photo")
     os.mkfifo(tmp_path / "pipe")  # nobody writes: opening it would wait for ever
     assert gather(tmp_path) == photos
-    assert left_out(tmp_path) == f"in {tmp_path}, 1 video (clip.dat; give it alone) and 3 other files (BM notes, …)"
+    told = f"in {tmp_path}, 1 video (clip.dat; give it alone) and 3 other files (BM notes, …)"
+    assert left_out(tmp_path) == told
+    (tmp_path / "older").mkdir()
+    assert left_out(tmp_path) == f"{told} and 1 folder (older)"
     assert left_out(tmp_path / "1.png") == left_out(tmp_path / "gone") == left_out("\0") == left_out("x" * 5000) == ""
 
 
@@ -534,18 +537,18 @@ def test_gather_errors_say_what_is_missing(tmp_path, monkeypatch):
         gather(tmp_path)
     (tmp_path / "people" / "anna").mkdir(parents=True)
     with pytest.raises(
-        BadPhoto, match=r"only 1 folder \(anna …\); give such a folder, or all .* `sameface bulk .*people`"
+        BadPhoto, match=r"only 1 folder \(anna\); give such a folder, or all .* `sameface bulk .*people`"
     ):
         gather(tmp_path / "people")
     (tmp_path / "people" / "bert").mkdir()
     (tmp_path / "people" / "notes.txt").touch()
-    with pytest.raises(BadPhoto, match=r"only 1 other files and 2 folders \(anna …\)"):
+    with pytest.raises(BadPhoto, match=r"only 1 other file \(notes.txt\) and 2 folders \(anna, …\); give"):
         gather(tmp_path / "people")
     for address in ("https://example.org/me.jpg", "data:image/png;base64,AAAA"):
         with pytest.raises(BadPhoto, match=f"there is no file or folder {address}: it is "):
             gather(address)
     (tmp_path / "people" / "anna" / "notes.txt").touch()
-    with pytest.raises(BadPhoto, match=r"only 1 other files; photos end in .apng, .avif, .bmp"):
+    with pytest.raises(BadPhoto, match=r"only 1 other file \(notes.txt\); photos end in .apng, .avif, .bmp"):
         gather([tmp_path / "people" / "anna"])
     with pytest.raises(BadPhoto, match=r"there is no file or folder .*gone"):
         gather(tmp_path / "gone")

@@ -4,12 +4,15 @@ from dataclasses import replace
 
 import cv2
 import numpy as np
+import pyarrow as arrow
+import pyarrow.parquet as parquet
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sameface import morphable
+from sameface.core.errors import BadData
 from sameface.photo.augment import FAULTS, augmented, spoiled
 from sameface.training.datasets import pointlabels
 from sameface.training.dense_points import AFLW_MIRRORED, OVAL, POINT_IDS, dense_points
@@ -51,6 +54,29 @@ class Fixed(np.random.Generator):
 
     def random(self) -> float:
         return self.value
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "why"),
+    [
+        ("points", None, "its points are not 328 numbers"), ("points", [1.0], "its points are not 328 numbers"),
+        ("weight", None, "its weight are not 164 numbers"), ("blendshapes", [], "its blendshapes are not 51 numbers"),
+        ("name", "nobody", "it has no picture"), ("source", None, "it has no picture"),
+        ("repeat", None, "repeated None times"), ("repeat", 1 << 30, "repeated 1073741824 times"),
+    ],
+)  # fmt: skip
+def test_a_bad_row_of_labels_costs_itself_only(table, tmp_path, column, value, why):
+    rows = parquet.read_table(table.root / "labels.parquet")
+    broken = rows.to_pylist()
+    broken[1][column] = value
+    for name in ("faces", "aflw21", "about.json"):
+        (tmp_path / name).symlink_to(table.root / name)
+    parquet.write_table(arrow.Table.from_pylist(broken, rows.schema), tmp_path / "labels.parquet")
+    data = pointlabels.load(tmp_path, "train")
+    (place,) = np.flatnonzero(data.order == 1)[:1]
+    with pytest.raises(BadData, match=f"row .* of labels.parquet: .*{why}"):
+        data[int(place)]
+    assert data[0]["landmarks"].shape == (164, 2)
 
 
 # ── network ────────────────────────────────────────────────────────────────────────────────────────────────

@@ -1,5 +1,6 @@
 """The readers of folders: CASIA-WebFace, VGGFace2, MS1M, 300-W, 300W-LP, 3DDFA's crops and 3DFAW."""
 
+import os
 import pickle
 import shutil
 
@@ -183,6 +184,15 @@ def test_the_lists_of_c_ms_celeb_say_who_is_who(tmp_path):
     data = ms1m.load(tmp_path, "train")
     assert data.names.tolist() == [b"m.01/1-FaceId-0.jpg", b"m.01/2-FaceId-0.jpg", b"m.02/1-FaceId-0.jpg"]
     assert data.person.tolist() == [0, 0, 0]
+
+
+def test_a_list_is_text_in_an_ordinary_file(tmp_path):
+    (tmp_path / "list").write_bytes(b"m.01/a.jpg\n\xff/b.jpg\n")
+    with pytest.raises(BadData, match=r"line 2 of .*list is not UTF-8 text"):
+        list(_people.listed(tmp_path / "list"))
+    os.mkfifo(tmp_path / "pipe")  # nobody writes: opening it would wait for ever
+    with pytest.raises(BadData, match="pipe is not an ordinary file"):
+        list(_people.listed(tmp_path / "pipe"))
 
 
 def test_a_rec_file_is_not_read(tmp_path):

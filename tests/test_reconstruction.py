@@ -13,6 +13,7 @@ import pytest
 from onnx import TensorProto, helper
 from PIL import Image
 
+from conftest import unchecked
 from faces import GRACE, astronaut, encoded, from_far, from_near, person, rendered, scenery, seen_by, turned, two_people
 from sameface.core.camera import WeakPerspective, onto_axis
 from sameface.core.errors import AssetMissing, BadPhoto, NoFaceFound
@@ -69,6 +70,13 @@ def test_one_photo_has_nothing_to_disagree_with():
     assert np.isnan(answer.disagreement)
     np.testing.assert_array_equal(answer.views[0].identity_alone, answer.identity)
     assert "add photos from other angles" in answer.notes[0]
+
+
+def test_shapes_that_are_not_the_models_or_not_finite_have_no_distance():
+    model = default()
+    for other in (model.mean[:3], model.mean[None], np.where(model.mean == model.mean[7], np.nan, model.mean)):
+        with unchecked(), pytest.raises(ValueError, match=r"a shape of sameface-ict has 6975 finite vertices \(V, 3\)"):
+            shape_distance(model.mean, other, model)
 
 
 def test_no_observation_is_an_error():

@@ -1,6 +1,7 @@
 """Answers read again: the numbers are those that were saved, and what is odd in a file is named."""
 
 import json
+import os
 import pickle
 import shutil
 from dataclasses import replace
@@ -107,13 +108,26 @@ def test_other_runs_other_models_and_odd_files_are_named(answer, copy, tmp_path)
     with pytest.raises(BadData, match="are of different runs"):
         Reconstruction.load(copy)
     (copy / "face.npz").write_bytes(b"PK")
-    with pytest.raises(BadData, match=r"face\.npz is no face\.npz"):
+    with pytest.raises(BadData, match=r"face\.npz is no \.npz of plain arrays"):
         Reconstruction.load(copy / "face.npz")
     (copy / "neutral.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(8) + 2 * (1 << 20).to_bytes(4, "big"))
     with pytest.raises(BadData, match=r"neutral\.png is no picture of a skin"):
         Reconstruction.load(copy / "result.json")
-    with pytest.raises(BadData, match="cannot be read"):
-        Reconstruction.load(tmp_path / "nowhere.json")
+    np.savez(copy / "face.npz", identity=np.zeros(3))
+    with pytest.raises(BadData, match=r"face\.npz is no face\.npz"):
+        Reconstruction.load(copy / "face.npz")
+    for name, why in (
+        ("nowhere.json", "there is no file"),
+        ("\0", "cannot be read"),
+        ("/dev/zero", "is not an ordinary"),
+    ):
+        with pytest.raises(BadData, match=why):
+            Reconstruction.load(tmp_path / name)
+    if hasattr(os, "mkfifo"):
+        for name in ("face.npz", "result.json"):  # nobody writes: opening it would wait for ever
+            os.mkfifo(tmp_path / name)
+            with pytest.raises(BadData, match=f"{name} is not an ordinary file"):
+                Reconstruction.load(tmp_path / name)
 
 
 def test_a_pickle_names_the_model_that_ships(answer, monkeypatch):

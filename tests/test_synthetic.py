@@ -262,6 +262,8 @@ def test_photos_can_stand_behind(tmp_path, folder):
     cv2.imwrite(str(photos / "red.png"), np.full((64, 64, 3), (0, 0, 255), np.uint8))
     model = tmp_path / "model.npz"
     morphable.default().save(model)
+    with pytest.raises(BadOutput, match="is what is read"):
+        write(photos, 1, 1, size=32, workers=0, backgrounds=photos)
     write(tmp_path / "b", 1, 1, size=32, workers=0, backgrounds=photos, model=model)
     (photos / "red.png").write_bytes(b"no picture")
     files._decoded.cache_clear()

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from sameface.core import plugins
-from sameface.core.errors import AssetMissing, BadData, TrainingFailed
+from sameface.core.errors import AssetMissing, BadData, BadOutput, TrainingFailed
 from sameface.training import checkpoints, train
 from sameface.training.train import Loop
 
@@ -254,6 +254,10 @@ def beyond(path: Path) -> None:
     checkpoints.write_state(path, checkpoints.read_state(path) | {"step": 10**9})
 
 
+def no_number(path: Path) -> None:
+    checkpoints.write_state(path, checkpoints.read_state(path) | {"best": "low"})
+
+
 def of_another(path: Path) -> None:
     checkpoints.write_state(path, checkpoints.read_state(path) | {"weights": {"other": torch.zeros(3)}})
 
@@ -265,6 +269,7 @@ def of_another(path: Path) -> None:
         (beyond, "last.pt is at step 1000000000, but the run has 8"),
         (of_another, "last.pt has weights of another network"),
         (lambda path: path.write_bytes(path.read_bytes()[:500]), "last.pt holds no state of a run"),
+        (no_number, "last.pt holds no state of a run"),
         (lambda path: path.write_bytes(b""), "last.pt holds no state of a run"),
         (lambda path: torch.save({"step": 1}, path), "last.pt holds no state of a run"),
         (lambda path: path.with_name("config.json").write_text("[]"), "config.json does not say method, data"),
@@ -291,7 +296,9 @@ def test_a_state_without_a_digest_is_one_of_the_version_before(mine, tmp_path):
         (Loop(save_every=0), {}, "save-every is 0; give at least 1"),
         (Loop(log_every=-1), {}, "log-every is -1"),
         (Loop(workers=0), {}, "workers is 0"),
+        (Loop(workers=100_000), {}, "workers is 100000; give 1 to 1024"),
         (Loop(), {"batch": 0}, "batch is 0"),
+        (Loop(), {"batch": 10**12}, "batch is 1000000000000; give 1 to"),
         (Loop(average=1.0), {}, "average is 1"),
         (Loop(clip=float("nan")), {}, "clip nan"),
         (Loop(device="nowhere"), {}, "device is 'nowhere', where torch cannot compute"),
@@ -301,6 +308,22 @@ def test_numbers_that_no_run_can_have_are_refused_before_anything_is_made(mine, 
     with pytest.raises(ValueError, match=message):
         run(mine, tmp_path / "run", loop, **config)
     assert not (tmp_path / "run").exists()
+
+
+def test_settings_that_torch_cannot_compute_with_are_a_sentence_but_for_a_method_of_ones_own(mine, tmp_path):
+    plugins.load("datasets", "scenes").sample(tmp_path / "scenes")
+    config = plugins.load("methods", "detector").Config(neck=-1)
+    with pytest.raises(TrainingFailed, match=r"detector cannot compute with these settings \(.*negative dim"):
+        train.train("detector", f"scenes:{tmp_path / 'scenes'}", tmp_path / "run", config)
+    with pytest.raises(RuntimeError, match="negative dim"):
+        run(mine, tmp_path / "mine", widths=(-1, 4))
+
+
+def test_a_run_is_not_written_among_the_data(mine, tmp_path):
+    (tmp_path / "data").mkdir()
+    with pytest.raises(BadOutput, match="is what is read: results would lie among it"):
+        train.train(mine, f"{mine}:{tmp_path / 'data'}", tmp_path / "data")
+    assert not list((tmp_path / "data").iterdir())
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")

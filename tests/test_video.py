@@ -401,15 +401,15 @@ def test_what_is_drawn_comes_back(tmp_path, monkeypatch):
 def test_a_clip_without_a_face_and_one_too_long_are_refused(tmp_path, monkeypatch):
     path = written(tmp_path / "empty.mp4", [scenery()] * 3)
     with pytest.raises(NoFaceFound, match=r"no face in any of the 3 frames of .*empty\.mp4\. Of the first: no face in"):
-        track(path)
+        track(str(path))
     with pytest.raises(ValueError, match=r"smooth is -1; expected 0 \(not at all\) to 10 seconds"):
         track(path, smooth=-1.0)
     monkeypatch.setattr(video, "MOST_FRAMES", 2)
     with pytest.raises(BadPhoto, match=r"empty\.mp4 has 3 frames or more; at most 2 are read: cut it into parts"):
-        track(path)
+        track(str(path))
     monkeypatch.setattr(video, "promised", lambda _: Promised(0, RATE, 0.0))
     with pytest.raises(BadPhoto, match="at most 2 are read"):
-        track(path)
+        track(str(path))
 
 
 def test_a_clip_that_breaks_off_says_so(clip, tmp_path, monkeypatch):

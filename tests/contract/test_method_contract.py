@@ -1,6 +1,6 @@
 """What every method must do, whatever paper it comes from. A new file in methods/ is tested here untouched.
 
-A method that needs more than its data set's folder (a morphable model's file) gets it from FILES below.
+A method that needs more than its data set's folder (a morphable model's file) gets it from FILES of small_methods.
 """
 
 import dataclasses
@@ -16,25 +16,11 @@ import onnxruntime
 import pytest
 import torch
 
-from morphable_files import write_tddfa_sparse_v2
 from sameface.core import plugins
 from sameface.photo.predictor import load
 from sameface.training import export, train
 from sameface.training.train import Loop
-
-FILES = {name: ("morphable", write_tddfa_sparse_v2) for name in ("scnn", "disentangle")}
-SMALL: dict[str, dict[str, Any]] = {
-    "disentangle": {"features": 16, "phase": 3, "persons": 8},
-    "detector": {"size": 64, "widths": (4, 4, 8, 8, 8), "blocks": (0, 0, 1, 0, 0), "neck": 8},
-    "eyes": {"size": 16, "widths": (4, 8), "blocks": (1, 1), "features": 8},
-    "isoface": {"size": 32, "widths": (8, 8, 8), "blocks": (1, 1, 1), "features": 16},
-    "landmark_depth": {"size": 32, "channels": (4, 6, 8, 8), "features": 16, "views": 8},
-    "multiview": {"size": 32},
-    "recogniser": {"widths": (4, 4, 4, 4), "blocks": (1, 1, 1, 1)},
-    "scnn": {"size": 48, "features": 8, "stage": 2},
-    "sir": {"warm_up": 0.0, "features": 16, "persons": 8, "picture": 28},
-}
-"""settings that make a method small enough to be trained in a second, where it has such"""
+from small_methods import FILES, SMALL, sample, takers
 
 
 @dataclasses.dataclass
@@ -48,16 +34,6 @@ class Trained:
     folder: Path
 
 
-def data_for(method: Any, folder: Path) -> str:
-    """The sample of the first data set that gives what the method needs, as DATASET:FOLDER."""
-    for name in plugins.names("datasets"):
-        dataset = plugins.load("datasets", name)
-        if set(method.needs) <= set(dataset.gives):
-            dataset.sample(folder / name)
-            return f"{name}:{folder / name}"
-    raise AssertionError(f"no data set gives {method.needs}: nobody can train this method")
-
-
 @pytest.fixture(scope="module", params=plugins.names("methods"))
 def case(request, tmp_path_factory) -> Trained:
     folder, plugin = tmp_path_factory.mktemp(request.param), plugins.load("methods", request.param)
@@ -68,7 +44,9 @@ def case(request, tmp_path_factory) -> Trained:
         write(folder / field)
         settings[field] = str(folder / field)
     config = plugin.Config(**settings, batch=4, steps=4)
-    return Trained(request.param, plugin, config, data_for(plugin.Method, folder), folder)
+    sets = takers(plugin.Method)
+    assert sets, f"no data set gives {plugin.Method.needs}: nobody can train this method"
+    return Trained(request.param, plugin, config, sample(sets[0], folder), folder)
 
 
 def batch_of(case: Trained, method: Any) -> dict[str, torch.Tensor]:

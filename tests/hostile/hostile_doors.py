@@ -5,14 +5,13 @@ import json
 import os
 import struct
 from collections.abc import Callable, Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from hostile_inputs import Case, Plant, archives, jpeg, png, put, variants
-from hostile_sets import benchmarks, runs, sets
 
-import clips
 import more_morphable_files
 import morphable_files
 from faces import astronaut, encoded, scenery
@@ -85,6 +84,8 @@ def photos(work: Path, rng: np.random.Generator) -> Iterator[Case]:
 
 def videos(work: Path, rng: np.random.Generator) -> Iterator[Case]:
     """Clips of a few tiny frames, damaged."""
+    import clips
+
     (work / "videos").mkdir(parents=True)
     for ending in ("mp4", "avi", "mkv", "ts"):
         clip = clips.written(work / "videos" / f"clip.{ending}", [scenery(64, 48)] * 4)
@@ -268,10 +269,11 @@ def networks(work: Path, rng: np.random.Generator) -> Iterator[Case]:
         found[f"about-{k}"] = network(told | change)
     found |= {"no-about": network(None), "text": network("{"), "list": network([]), "deep": network("[" * 100_000)}
     del onnx
+    photo = encoded(astronaut())
     for name, what in found.items():
         folder = work / f"networks-{name}"
         put(folder / "net.onnx", what)
-        put(folder / "good.png", encoded(astronaut()))
+        put(folder / "good.png", photo)
         yield Case("networks", folder.name, ["reconstruct", "good.png", "--predictor", "net.onnx", "--out", "out"])
 
 
@@ -291,9 +293,16 @@ def people(work: Path, rng: np.random.Generator) -> Iterator[Case]:
         yield Case("synth", folder.name, ["synth", "--out", "out", "--persons", "1", *few, "--backgrounds", "behind"])
 
 
+def in_(module: str, name: str) -> Callable[[Path, np.random.Generator], Iterator[Case]]:
+    """Cases that need what takes long to import, from a file that is read only for them."""
+    return lambda work, rng: getattr(import_module(module), name)(work, rng)
+
+
 DOORS: dict[str, Callable[[Path, np.random.Generator], Iterator[Case]]] = {
-    "photos": photos, "videos": videos, "verify": sides, "model": models, "bulk": lists, "data": sets,
-    "evaluate": benchmarks, "export": runs, "networks": networks, "synth": people,
+    "photos": photos, "videos": videos, "verify": sides, "model": models, "bulk": lists,
+    "data": in_("hostile_sets", "sets"), "evaluate": in_("hostile_sets", "benchmarks"),
+    "export": in_("hostile_runs", "runs"), "networks": networks, "synth": people,
+    "train": in_("hostile_runs", "trainings"), "api": in_("hostile_api", "calls"),
 }  # fmt: skip
 """by name; `data` makes the cases of `fit-set`, too"""
 

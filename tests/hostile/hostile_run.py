@@ -10,8 +10,10 @@ What cannot be done here is done in its stead: a full disk is a limit on the siz
 """
 
 import argparse
+import contextlib
 import importlib
 import json
+import linecache
 import os
 import re
 import resource
@@ -26,18 +28,24 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from hostile_api import NAMES
 from hostile_doors import DOORS, cases
 from hostile_inputs import Case
-from hostile_stops import stopped
 
 SECONDS, STILL, MOST_MEMORY, MOST_WORDS = 20, 30.0, 1_500_000_000, 200_000
 """of computing; without any; bytes; characters"""
-LOADED = """
-av h5py matplotlib.pyplot onnx pyarrow.compute pyarrow.csv pyarrow.parquet scipy.io scipy.spatial skimage.data
-sameface.bulk.bulk sameface.cli.people sameface.evaluation.evaluate sameface.mesh.read sameface.morphable.formats
-sameface.reconstruction.video sameface.synthetic.files sameface.training.export sameface.training.fit_set
-"""
+EACH = "sameface.cli.bulk sameface.cli.model sameface.cli.people sameface.cli.plugged sameface.reconstruction.outputs"
+TABLES = "pyarrow.compute pyarrow.csv pyarrow.parquet"
+LOADED = {
+    "videos": "av sameface.reconstruction.video", "verify": "sameface.mesh.read sameface.verification.verify",
+    "model": "h5py scipy.io sameface.morphable.formats", "bulk": f"{TABLES} sameface.bulk.bulk",
+    "data": f"{TABLES} scipy.io sameface.training.fit_set", "export": "sameface.training.export",
+    "evaluate": f"{TABLES} matplotlib.pyplot scipy.io scipy.spatial sameface.evaluation.evaluate", "networks": "onnx",
+    "synth": "sameface.synthetic.files", "train": f"{TABLES} sameface.training.train",
+    "api": "torch sameface.reconstruction.video sameface.verification.verify",
+}  # fmt: skip
 """what the doors would import, each time anew"""
+PLUGINS = {"data": ("datasets",), "train": ("datasets", "methods"), "export": ("methods",), "evaluate": ("benchmarks",)}
 KINDS = ("traceback", "hang", "memory", "crash", "lost row", "half-written", "outside", "no word", "many words")
 STOPS = "stops"
 """no door: commands that are stopped"""
@@ -64,11 +72,13 @@ def main() -> None:
 
 def counted(work: Path, seed: int, doors: list[str], limit: int = 0) -> dict[str, dict[str, Any]]:
     """Run every case; the counts of each door."""
-    loaded()
+    loaded(doors)
     table: dict[str, dict[str, Any]] = defaultdict(
         lambda: dict.fromkeys(("cases", "inputs", *KINDS), 0) | {"seconds": 0.0, "MB": 0}
     )
     if STOPS in doors:
+        from hostile_stops import stopped
+
         for name, how, faults in stopped(work / STOPS, seed, start):
             row = table[f"{STOPS}: {how}"]
             row["cases"] += 1
@@ -96,28 +106,31 @@ def _note(row: dict[str, Any], name: str, faults: dict[str, str]) -> None:
         print(f"{name}: {kind}: {why[-1500:]}", file=sys.stderr, flush=True)
 
 
-def loaded() -> None:
+def loaded(doors: list[str]) -> None:
     """Import what the doors need and run the networks once, so that a fork is ready; in one thread, or it hangs."""
     os.environ["OMP_NUM_THREADS"] = "1"
     import cv2
-    import torch
 
     from faces import astronaut
     from sameface import reconstruct
     from sameface.core import plugins
     from sameface.photo.predictor import load
-    from sameface.verification.verify import verify
 
     cv2.setNumThreads(1)
-    torch.set_num_threads(1)
-    for name in LOADED.split():
+    doors = [*LOADED] if STOPS in doors else doors
+    for name in " ".join([EACH, *(LOADED.get(door, "") for door in doors)]).split():
         importlib.import_module(name)
-    for kind in ("datasets", "benchmarks"):
+    for kind in sorted({kind for door in doors for kind in PLUGINS.get(door, ())}):
         for name in plugins.names(kind):
             plugins.load(kind, name)
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(1)
     load("identity")
-    answer = reconstruct(astronaut())
-    verify(answer, answer)
+    reconstruct(astronaut())
+    from sameface.cli import main
+
+    with contextlib.suppress(SystemExit), open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
+        main(["verify", "--help"])
 
 
 # ── one case ───────────────────────────────────────────────────────────────────────────────────────────────
@@ -125,7 +138,7 @@ def loaded() -> None:
 
 def run(case: Case, folder: Path) -> tuple[dict[str, str], float, int]:
     """What was wrong, by kind; seconds of computing; the most memory."""
-    before = contents(folder)
+    before, there = contents(folder), contents(folder, results=True)
     words = folder.with_suffix(".out"), folder.with_suffix(".err")
     pid = start(case.command, folder, words)
     code, seconds, memory, still = waited(pid)
@@ -146,7 +159,7 @@ def run(case: Case, folder: Path) -> tuple[dict[str, str], float, int]:
     changed = before.items() ^ contents(folder).items()
     if changed:
         faults["outside"] = ", ".join(sorted({name for name, _ in changed})[:5])
-    if halves := half_written(folder):
+    if halves := half_written(folder, there):
         faults["half-written"] = ", ".join(halves)
     if case.rows is not None and not faults and (lost := lost_rows(case, folder)):
         faults["lost row"] = lost
@@ -174,18 +187,39 @@ def child(command: list[str], folder: Path, words: tuple[Path, Path], first: Cal
         if first is not None:
             first()
         signal.setitimer(signal.ITIMER_PROF, SECONDS)  # whose signal no library catches
-        from sameface.cli import main
+        if command[0] == "python":
+            code = called(command[1])
+        else:
+            from sameface.cli import main
 
-        try:
-            main(command)
-        except SystemExit as error:
-            code = error.code if isinstance(error.code, int) else 70
+            try:
+                main(command)
+            except SystemExit as error:
+                code = error.code if isinstance(error.code, int) else 70
     except BaseException:
         traceback.print_exc()
     finally:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
+
+
+def called(line: str) -> int:
+    """0 if a line of Python ends well; 1, with its words, for an error that sameface raises on purpose, or for what
+    Python itself says of the line (that an answer is no list)."""
+    names: dict[str, Any] = {}
+    exec(NAMES, names)
+    try:
+        exec(line, names)
+    except Exception as error:
+        *_, (frame, number) = traceback.walk_tb(error.__traceback__)
+        file = frame.f_code.co_filename
+        ours = f"{os.sep}sameface{os.sep}" in file and linecache.getline(file, number).lstrip().startswith("raise ")
+        if not ours and not (file == "<string>" and isinstance(error, TypeError | AttributeError)):
+            raise
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        return 1
+    return 0
 
 
 def waited(pid: int) -> tuple[int, float, int, bool]:
@@ -216,12 +250,12 @@ def _computed(pid: int) -> float:
 # ── what is left behind ────────────────────────────────────────────────────────────────────────────────────
 
 
-def contents(folder: Path) -> dict[str, tuple[Any, ...]]:
-    """Everything in a folder but the results: kind, size, time of change."""
+def contents(folder: Path, results: bool = False) -> dict[str, tuple[Any, ...]]:
+    """Everything in a folder but the results, or these: kind, size, time of change."""
     found = {}
     for path in sorted(folder.rglob("*")):
-        name = os.fsencode(path.relative_to(folder)).decode(errors="backslashreplace")
-        if not re.fullmatch(r"out(\.\w+)?(/.*)?", name, re.DOTALL):
+        name = _named(path, folder)
+        if bool(re.fullmatch(r"out(\.\w+)?(/.*)?", name, re.DOTALL)) == results:
             status = path.lstat()
             found[name] = (
                 status.st_mode,
@@ -231,14 +265,17 @@ def contents(folder: Path) -> dict[str, tuple[Any, ...]]:
     return found
 
 
-def half_written(folder: Path) -> list[str]:
-    """Results that are not whole."""
-    import pyarrow.parquet
+def _named(path: Path, folder: Path) -> str:
+    return os.fsencode(path.relative_to(folder)).decode(errors="backslashreplace")
 
+
+def half_written(folder: Path, before: dict[str, tuple[Any, ...]]) -> list[str]:
+    """Results that are not whole, but for files that were there before and are as they were."""
     bad = []
+    now = contents(folder, results=True)
     for path in folder.rglob("*"):
-        name = path.relative_to(folder)
-        if not str(name).startswith("out") or not path.is_file():
+        name = _named(path, folder)
+        if name not in now or now[name] == before.get(name) or not path.is_file():
             continue
         try:
             if path.suffix == ".part":
@@ -246,6 +283,8 @@ def half_written(folder: Path) -> list[str]:
             if path.suffix == ".json":
                 json.loads(path.read_text())
             if path.suffix == ".parquet":
+                import pyarrow.parquet
+
                 pyarrow.parquet.read_table(path)
             if path.suffix == ".npz":
                 with zipfile.ZipFile(path) as file:
@@ -263,6 +302,8 @@ def lost_rows(case: Case, folder: Path) -> str:
     try:
         if case.door == "bulk":
             rows = [row["error"] for row in pq.read_table(out / "photos").to_pylist()]
+        elif case.door == "train":  # one that ends as it should is whole
+            return "" if (out / "last.pt").is_file() and (out / "best.pt").is_file() else "the run did not end"
         elif case.door == "fit-set":
             rows = [row["reason"] for row in pq.read_table(out / "labels.parquet").to_pylist()]
         else:

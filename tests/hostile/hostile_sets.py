@@ -1,19 +1,17 @@
-"""Hostile data sets, benchmarks and run folders: one file of a good one damaged, or one row."""
+"""Hostile data sets and benchmarks: one file of a good one damaged, or one row."""
 
-import io
-import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from hostile_inputs import Case, Plant, png, put, variants
+from hostile_inputs import Case, png, put, variants
 
 from faces import encoded, scenery
 from sameface.core import plugins
 
-__all__ = ["benchmarks", "runs", "sets"]
+__all__ = ["bad_rows", "benchmarks", "one_damaged", "sets"]
 
 FITTED = ("--out", "out", "--workers", "0", "--quiet", "--splits", "val")
 
@@ -24,11 +22,17 @@ def sets(work: Path, rng: np.random.Generator) -> Iterator[Case]:
         sample = work / f"sets-{name}"
         sample.mkdir(parents=True)
         plugins.load("datasets", name).sample(sample)
-        for case, folder, _ in _one_damaged(work, f"data-{name}", sample, rng, 6):
+        for case, folder, _ in one_damaged(work, f"data-{name}", sample, rng, 6):
             yield Case("data", case, ["data", f"{name}:{folder}", "--split", "val"])
     table = work / "sets-facetable"
-    for case, folder, _ in _one_damaged(work, "fit-set", table, rng, 18):
+    for case, folder, _ in one_damaged(work, "fit-set", table, rng, 18):
         yield Case("fit-set", case, ["fit-set", f"facetable:{folder}", *FITTED])
+    for _field, bad, folder in bad_rows(work, "fit-set", "val", table):
+        yield Case("fit-set", folder.name, ["fit-set", "facetable:table", *FITTED], len(bad), 8)
+
+
+def bad_rows(work: Path, label: str, split: str, table: Path) -> Iterator[tuple[str, list[Any], Path]]:
+    """Folders with a copy of a face table, each with bad values in one column of a split: (column, values, folder)."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -40,16 +44,19 @@ def sets(work: Path, rng: np.random.Generator) -> Iterator[Case]:
     }  # fmt: skip
     for field, bad in values.items():
         rows = good.to_pylist()
-        mine = [row for row in rows if row["split"] == "val"]
+        mine = [row for row in rows if row["split"] == split]
+        points = next(row["landmarks68"] for row in mine if row["landmarks68"] is not None)
+        for row in mine:  # a method that needs points by hand passes over rows without
+            row["landmarks68"] = points
         for row, value in zip(mine, bad, strict=False):
             row[field] = value
-        folder = work / f"fit-set-rows-{field}"
+        folder = work / f"{label}-rows-{field}"
         (folder / "table").mkdir(parents=True)
         pq.write_table(pa.Table.from_pylist(rows, good.schema), folder / "table" / "sample.parquet")
-        yield Case("fit-set", folder.name, ["fit-set", "facetable:table", *FITTED], len(bad), 8)
+        yield field, bad, folder
 
 
-def _one_damaged(
+def one_damaged(
     work: Path, label: str, sample: Path, rng: np.random.Generator, count: int
 ) -> Iterator[tuple[str, str, str]]:
     """Copies of a folder with one file in it damaged each: (name of the case, of its folder, what is wrong)."""
@@ -74,7 +81,7 @@ def benchmarks(work: Path, rng: np.random.Generator) -> Iterator[Case]:
         sample = work / f"benchmarks-{name}"
         sample.mkdir(parents=True)
         plugins.load("benchmarks", name).sample(sample)
-        for case, folder, _ in _one_damaged(work, f"evaluate-{name}", sample, rng, 8):
+        for case, folder, _ in one_damaged(work, f"evaluate-{name}", sample, rng, 8):
             command = [
                 "evaluate",
                 name,
@@ -89,33 +96,3 @@ def benchmarks(work: Path, rng: np.random.Generator) -> Iterator[Case]:
                 "--quiet",
             ]
             yield Case("evaluate", case, [*command, "--out", "out"])
-
-
-def runs(work: Path, rng: np.random.Generator) -> Iterator[Case]:
-    """Run folders for `export`."""
-    import torch
-
-    settings = {"method": "detector", "data": "scenes:x", "config": {}, "loop": {}}
-    state = io.BytesIO()
-    torch.save({"step": 3, "weights": {"a": torch.zeros(3)}}, state)
-    config = json.dumps(settings).encode()
-    found: list[tuple[str, dict[str, bytes | Plant]]] = []
-    found += [
-        (f"best-{k}", {"config.json": config, "best.pt": what}) for k, what in variants(state.getvalue(), rng).items()
-    ]
-    found += [
-        (f"config-{k}", {"config.json": what, "best.pt": state.getvalue()}) for k, what in variants(config, rng).items()
-    ]
-    for k, change in enumerate([
-        {"method": "../../x"}, {"method": 7}, {"config": {"widths": [10**9, 10**9]}}, {"config": {"nothing": 1}},
-        {"config": []}, {"method": "no-such"}, {"config": {"steps": "many"}}, {"method": "\0"},
-    ]):  # fmt: skip
-        found.append(
-            (f"settings-{k}", {"config.json": json.dumps(settings | change).encode(), "best.pt": state.getvalue()})
-        )
-    found.append(("code", {"config.json": config, "best.pt": b"\x80\x02cos\nsystem\n(S'touch OWNED'\ntR."}))
-    for name, files in found:
-        folder = work / f"export-{name}"
-        for file, what in files.items():
-            put(folder / "run" / file, what)
-        yield Case("export", folder.name, ["export", "run", "--out", "out.onnx"])

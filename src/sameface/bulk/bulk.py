@@ -93,7 +93,7 @@ def bulk(
             raise BadOutput(f"{out} lies in {source}, whose folders are persons: choose another --out")
     for folder in (out, out / PHOTOS, out / PERSONS, out / CHECKS):
         make_folder(folder)
-    root, people = people_list.people(sources, each=options.each)
+    root, people, left = people_list.people(sources, each=options.each)
     told = {
         "version": VERSION, "root": str(root), "morphable": default().name,
         "predictor": networks_name(options.predictor), "fingerprint": fingerprint, "settings": asdict(options),
@@ -120,7 +120,8 @@ def bulk(
     last = {"photos": new, "wall_seconds": round(time.perf_counter() - start, 2)}
     if not todo:
         last = read_json(out / ABOUT).get("last_call", last)
-    summary = told | _summary(out, len(sizes)) | {"last_call": last}
+    others = {what: {"count": count, "first": first} for what, (count, first) in left.items()}
+    summary = told | _summary(out, len(sizes)) | {"not_looked_at": others, "last_call": last}
     write_file(out / ABOUT, _json(summary), durable=True)
     return summary
 

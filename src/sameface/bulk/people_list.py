@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from sameface.core.errors import BadData, BadPhoto, in_one_line
-from sameface.core.files import hint, names_in, open_file, plain, walk
+from sameface.core.files import hint, open_file, plain, walk
 from sameface.photo import image
 
 __all__ = ["people", "write"]
@@ -26,13 +26,18 @@ LONGEST_LINE = 1 << 16
 """bytes of the line that names the columns"""
 
 
+LeftOut = dict[str, tuple[int, str]]
+"""what lies in folders and is nobody's photo: videos, other files, folders → how many, and the first one's path"""
+
+
 def people(
     sources: str | Path | Sequence[str | Path], *, each: bool = False
-) -> tuple[Path, Iterator[tuple[str, list[str]]]]:
-    """(root, everybody as (person, photos)): paths relative to the root, or in full.
+) -> tuple[Path, Iterator[tuple[str, list[str]]], LeftOut]:
+    """(root, everybody as (person, photos), what is left out): paths relative to the root, or in full.
 
     A folder: every sub-folder is a person, named like it, and its photos are those directly in it. With `each`: every
-    photo in the folder, at any depth, is somebody of its own, named like its path.
+    photo in the folder, at any depth, is somebody of its own, named like its path; links to folders are not followed.
+    What is left out is counted while everybody is read.
 
     A list: a Parquet file with the columns path and person, or text whose first line names these columns, in any order,
     in capitals or not, with tabs, commas, semicolons or | between them. Paths are relative to the list's folder. Photos
@@ -56,12 +61,13 @@ def people(
                 f"{' among others' if len(given) > 1 else ''}; for single photos there is `sameface reconstruct`"
             )
     if lists:
-        return lists[0].parent, _listed(lists[0], each)
+        return lists[0].parent, _listed(lists[0], each), {}
     for k, folder in enumerate(given):
         for other in given[:k] + given[k + 1 :]:
             if Path(os.path.realpath(folder)).is_relative_to(os.path.realpath(other)):
                 raise ValueError(f"{folder} is in {other}, so its photos would count twice; give one of them")
-    return Path("/"), _alone(given) if each else _in_folders(given)
+    left: LeftOut = {}
+    return Path("/"), _alone(given, left) if each else _in_folders(given, left), left
 
 
 def write(everybody: Iterator[tuple[str, list[str]]], file: Any, size: int) -> tuple[list[int], int, int, str]:
@@ -104,40 +110,53 @@ def write(everybody: Iterator[tuple[str, list[str]]], file: Any, size: int) -> t
 # ── folders ────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _in_folders(folders: Sequence[Path]) -> Iterator[tuple[str, list[str]]]:
+def _in_folders(folders: Sequence[Path], left: LeftOut) -> Iterator[tuple[str, list[str]]]:
     """The sub-folders' photos; a sub-folder without any stands for itself, so that its row says so."""
     known: dict[str, Path] = {}
     for folder in folders:
-        for name in _persons_in(folder):
+        for person in _persons_in(folder, left):
+            name = person.name
             if name in known:
                 raise ValueError(
-                    f"{known[name] / name} and {folder / name} have the same name; are they one person? Give a list "
+                    f"{known[name] / name} and {person} have the same name; are they one person? Give a list "
                     "with the columns path and person"
                 )
             known[name] = folder
             try:
-                photos = image.gather(folder / name)
+                inside = image.parted(person)
             except BadPhoto:
-                photos = [folder / name]
-            yield _text(name), [_text(photo) for photo in photos]
+                yield _text(name), [_text(person)]
+                continue
+            _count(left, inside.videos, inside.others, inside.folders)
+            yield _text(name), [_text(photo) for photo in inside.photos or [person]]
 
 
-def _persons_in(folder: Path) -> list[str]:
-    loose = names_in(folder, *image.PHOTO_SUFFIXES)
-    if loose:
+def _persons_in(folder: Path, left: LeftOut) -> list[Path]:
+    inside = image.parted(folder)
+    if inside.photos:
         raise ValueError(
-            f"{folder} holds photos ({loose[0]}) outside the folders of persons; whose are they? With --each every "
-            "photo is somebody of its own; else put them into a sub-folder of their person"
+            f"{folder} holds photos ({inside.photos[0].name}) outside the folders of persons; whose are they? With "
+            "--each every photo is somebody of its own; else put them into a sub-folder of their person"
         )
-    return names_in(folder, folders=True)
+    _count(left, inside.videos, inside.others)
+    return inside.folders
 
 
-def _alone(folders: Sequence[Path]) -> Iterator[tuple[str, list[str]]]:
+def _alone(folders: Sequence[Path], left: LeftOut) -> Iterator[tuple[str, list[str]]]:
     for top in folders:
-        for folder, names in walk(top, *image.PHOTO_SUFFIXES):
-            for name in names:
-                path = _text(folder / name)
+        for folder, _ in walk(top):
+            inside = image.parted(folder)
+            _count(left, inside.videos, inside.others, [one for one in inside.folders if one.is_symlink()])
+            for photo in inside.photos:
+                path = _text(photo)
                 yield path, [path]
+
+
+def _count(left: LeftOut, *found: Sequence[Path]) -> None:
+    for what, some in zip(("video", "other file", "folder"), found, strict=False):
+        if some:
+            count, first = left.get(what, (0, _text(some[0])))
+            left[what] = count + len(some), first
 
 
 def _text(path: str | Path) -> str:

@@ -7,6 +7,7 @@ from typing import Annotated
 import tyro
 
 from sameface.cli.exits import exit_code
+from sameface.cli.terminal import harmless
 from sameface.photo import MIN_SCORE
 
 __all__ = ["bulk"]
@@ -46,6 +47,7 @@ def bulk(
     from sameface.bulk.bulk import Options
     from sameface.bulk.bulk import bulk as run
     from sameface.cli.people import Progress
+    from sameface.photo.image import counted
 
     options = Options(each=each, predictor=predictor, min_score=min_score, shard=shard, seconds=seconds)
     with Progress("photos", None, quiet) as tick:
@@ -53,6 +55,8 @@ def bulk(
             photos, out, options, workers=workers, address=address,
             tick=lambda done, total: tick("photos", total, done),
         )  # fmt: skip
+    if others := [counted(what, **found) for what, found in told["not_looked_at"].items()]:
+        print(harmless(f"not looked at: {', '.join(others)}"), file=sys.stderr)
     if not quiet:
         used, persons = told["photos_used"], told["persons_used"]
         print(f"{out}: {used} of {told['photos']} photos, {persons} of {told['persons']} persons")

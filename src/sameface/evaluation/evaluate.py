@@ -68,8 +68,9 @@ def evaluate(
     cases = _cases(plugin, root, options)
     chosen = cases[:limit]
     values = tuple((field.name, getattr(options, field.name)) for field in fields(options))
-    files = _in_full(benchmark, plugins.is_file(benchmark)), _in_full(model, model not in systems.NAMES)
-    job = _Job(files[0], values, files[1], _folder(out, cache, root))
+    theirs = model not in systems.NAMES
+    files = _in_full(benchmark, plugins.is_file(benchmark)), _in_full(model, theirs)
+    job = _Job(files[0], values, files[1], _folder(out, cache, root, *[model] * theirs))
     done = []
     for case, outcome in zip(chosen, _outcomes(job, chosen, workers), strict=True):
         done.append(outcome)
@@ -246,14 +247,14 @@ def _check(limit: int | None, workers: int) -> None:
         raise ValueError(f"workers is {workers}; at least one process has to work")
 
 
-def _folder(out: Path | None, cache: bool, root: Path) -> str | None:
+def _folder(out: Path | None, cache: bool, *inputs: Path | str) -> str | None:
     """Make the folders for results and say where to keep what was measured, if anywhere."""
     if out is None:
         return None
     import matplotlib  # what is missing is said now, not after an hour
 
     del matplotlib
-    make_folder(out, root)
+    make_folder(out, *inputs)
     if cache:
         make_folder(out / "answers")
     return str(out / "answers") if cache else None

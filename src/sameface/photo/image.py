@@ -7,7 +7,7 @@ import re
 import stat
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 from urllib.parse import unquote_to_bytes
 
 import cv2
@@ -22,7 +22,7 @@ from sameface.photo.decode import HEAD, Decoded, array_rgb, decode, is_picture, 
 from sameface.photo.face import Photo
 from sameface.photo.lens import Lens
 
-__all__ = ["PHOTO_SUFFIXES", "crop", "gather", "left_out", "name_of", "one_by_one", "read"]
+__all__ = ["PHOTO_SUFFIXES", "counted", "crop", "gather", "left_out", "name_of", "one_by_one", "parted", "read"]
 
 PHOTO_SUFFIXES = frozenset(
     (
@@ -214,43 +214,68 @@ def gather(paths: PathLike | Iterable[PathLike]) -> list[Path]:
     return list(found.values())
 
 
-def _photos_in(folder: Path) -> list[Path]:
+class Parted(NamedTuple):
+    """What lies directly in a folder."""
+
+    photos: list[Path]
+    """in natural order"""
+    videos: list[Path]
+    others: list[Path]
+    """files that are neither"""
+    folders: list[Path]
+
+
+def parted(folder: PathLike) -> Parted:
+    """What lies directly in a folder; nothing, where it is no folder. Raises BadPhoto for one that cannot be listed."""
     try:
-        files = names_in(folder)
-    except BadData as error:
+        files = [Path(folder, name) for name in names_in(folder)]
+        folders = [Path(folder, name) for name in names_in(folder, folders=True)]
+    except (BadData, ValueError) as error:  # ValueError: a null byte
         raise BadPhoto(str(error)) from None
-    photos = [path for path in (folder / name for name in files) if _is_photo(path)]
+    kinds = ["photo" if _is_photo(path) else "video" if is_video(path) else "other" for path in files]
+    some = {kind: [path for path, its in zip(files, kinds, strict=True) if its == kind] for kind in set(kinds)}
+    photos = sorted(some.get("photo", []), key=_natural)
+    return Parted(photos, some.get("video", []), some.get("other", []), folders)
+
+
+def _photos_in(folder: Path) -> list[Path]:
+    photos, *others = parted(folder)
     if not photos:
-        folders = names_in(folder, folders=True)
-        inside = f"{len(folders)} folder{'s' if len(folders) > 1 else ''} ({folders[0]} …)" if folders else ""
-        holds = [f"{len(files)} other files"] * bool(files) + [inside] * bool(folders) or ["no files"]
+        holds, folders = _in_words(*others), others[-1]
         todo = f"; give such a folder, or all of them to `sameface bulk {folder}`" if folders else ""
         raise BadPhoto(
-            f"the folder {folder} holds no photos, only {' and '.join(holds)}{todo}; "
+            f"the folder {folder} holds no photos, only {holds or 'no files'}{todo}; "
             f"photos end in {', '.join(sorted(PHOTO_SUFFIXES))}"
         )
-    return sorted(photos, key=_natural)
+    return photos
 
 
 def left_out(folder: PathLike) -> str:
-    """What of a folder's own files `gather` does not take, in one sentence; empty if it takes all, or it is no folder.
+    """What in a folder `gather` does not take, in one sentence; empty if it takes all, or takes nothing and says so.
 
     >>> left_out("there is no such folder")
     ''
     """
     try:
-        names = names_in(folder)
-    except (BadData, ValueError):  # `gather` says what is wrong with it
+        photos, *others = parted(folder)
+    except BadPhoto:
         return ""
-    files = [path for path in (Path(folder, name) for name in names) if not _is_photo(path)]
-    clips = [path for path in files if is_video(path)]
-    others = [path for path in files if path not in clips]
-    told = [
-        f"{len(some)} {what}{'s' if len(some) > 1 else ''} ({some[0].name}{', …' if len(some) > 1 else hint})"
-        for some, what, hint in ((clips, "video", "; give it alone"), (others, "other file", ""))
-        if some
-    ]
-    return f"in {os.fspath(folder)}, {' and '.join(told)}" if told else ""
+    told = _in_words(*others)
+    return f"in {os.fspath(folder)}, {told}" if photos and told else ""
+
+
+def _in_words(videos: list[Path], others: list[Path], folders: list[Path]) -> str:
+    kinds = (("video", videos, "; give it alone"), ("other file", others, ""), ("folder", folders, ""))
+    return " and ".join(counted(what, len(some), some[0].name, alone) for what, some, alone in kinds if some)
+
+
+def counted(what: str, count: int, first: str, alone: str = "") -> str:
+    """So many of a kind in words, with the first for an example, and what to say of one alone.
+
+    >>> counted("other file", 3, "notes.txt")
+    '3 other files (notes.txt, …)'
+    """
+    return f"{count} {what}{'s' if count > 1 else ''} ({first}{', …' if count > 1 else alone})"
 
 
 def _is_photo(path: Path) -> bool:

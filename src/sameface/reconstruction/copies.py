@@ -11,27 +11,35 @@ from jaxtyping import Bool, Float, Int
 from sameface.photo.face import Observation
 from sameface.reconstruction.agreement import millimetres
 
-__all__ = ["SAME_POINTS", "SAME_SHAPE", "counted", "note", "originals", "same_pictures", "why"]
+__all__ = [
+    "SAME_EXPRESSION", "SAME_POINTS", "SAME_SHAPE", "apart", "counted", "note", "originals", "same_pictures", "why",
+]  # fmt: skip
 
 SAME_POINTS = 0.03
-"""RMS distance between the measured points of two photos, middle and spread made equal, in parts of the spread; of 150
-copies (half or 1.5 times the size, JPEG of quality 30 to 90) 149 were within it, the nearest of 75 pairs of different
-photos of one person was at 0.033"""
+"""RMS distance between the measured points of two photos, middle and spread made equal, in parts of the spread"""
 SAME_SHAPE = 0.5
-"""mm RMS over the face between the two photos' own identities: copies within 0.38, different photos from 0.67"""
+"""mm RMS over the face between the two photos' own identities"""
 SAME_EXPRESSION = 0.25
 """largest difference of an expression: a photo with the eyes shut is another one. Photos within all limits are one
-picture"""
+picture: 98 % of 555 copies (half or 1.5 times the size, compressed again), none of 111 pairs of different photos of one
+person (results/limits.json)"""
 
 Problem = tuple[str, str, str]
 
 
 def same_pictures(seen: Sequence[Observation], others: Sequence[Observation]) -> Bool[np.ndarray, "N M"]:
     """Whether each observation and each of the others are of one picture."""
+    points, shapes, faces = apart(seen, others)
+    return (points <= SAME_POINTS) & (shapes <= SAME_SHAPE) & (faces <= SAME_EXPRESSION)
+
+
+def apart(seen: Sequence[Observation], others: Sequence[Observation]) -> Float[np.ndarray, "3 N M"]:
+    """How far each observation and each of the others are apart: in points, shape (mm) and expression, as the limits
+    have it."""
     points = _distances(_placed(seen), _placed(others)) / np.sqrt(len(seen[0].landmarks))
     shapes = _distances(*(np.stack([one.identity for one in some]) @ millimetres() for some in (seen, others)))
     faces = np.stack([np.abs(_expressions(others) - one).max(1) for one in _expressions(seen)])
-    return (points <= SAME_POINTS) & (shapes <= SAME_SHAPE) & (faces <= SAME_EXPRESSION)
+    return np.stack([points, shapes, faces])
 
 
 def originals(seen: Sequence[Observation]) -> Int[np.ndarray, " N"]:

@@ -10,9 +10,9 @@ from sameface.reconstruction.result import View
 __all__ = ["FAIR", "POOR", "doubts", "far_apart"]
 
 POOR, FAIR = 0.7, 0.8
-"""quality below which a photo is poor (a note, red in the report), and not good (amber): of 110 ordinary photos of the
-face table's val split one in a hundred and one in ten were below; darkened, blurred or half covered photos of a quality
-below 0.7 had moved the shape by 0.9 mm (median), above 0.9 by 0.55 mm"""
+"""quality below which a photo is poor (a note, red in the report), and not good (amber): of 111 ordinary photos of the
+face table's val split none and two in a hundred were below; darkened, blurred, noisy or half covered photos of a
+quality below 0.8 had moved the shape by 0.8 to 0.9 mm (median), above 0.9 by 0.5 mm (results/limits.json)"""
 
 
 def far_apart(photos: int, farthest: float) -> float:

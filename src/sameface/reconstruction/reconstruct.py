@@ -258,7 +258,15 @@ def no_face_of_that_number(faces: Sequence[Observation], number: int) -> tuple[s
 def shape_distance(
     first: Float[np.ndarray, "V 3"], second: Float[np.ndarray, "V 3"], model: MorphableModel, *, scale: bool = False
 ) -> float:
-    """mm RMS over the model's `face` region after the best rigid motion (with `scale`: similarity)."""
+    """mm RMS over the model's `face` region after the best rigid motion (with `scale`: similarity).
+
+    Raises ValueError for vertices that are not the model's, or not finite.
+    """
+    for vertices in (first, second):
+        if vertices.shape != model.mean.shape or not np.isfinite(vertices).all():
+            raise ValueError(
+                f"a shape of {model.name} has {model.mean.shape[0]} finite vertices (V, 3), but it is {vertices.shape}"
+            )
     region = model.regions["face"]
     a, b = first[region].astype(np.float64), second[region].astype(np.float64)
     s, rotation, shift = align(a, b, scale=scale)

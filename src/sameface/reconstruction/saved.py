@@ -1,7 +1,6 @@
 """A written answer read again: result.json, face.npz, or the folder with both."""
 
 import json
-import zipfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,8 @@ import numpy as np
 
 from sameface.core.camera import Perspective
 from sameface.core.errors import BadData
+from sameface.core.files import read_bytes
+from sameface.core.npz import read_npz
 from sameface.morphable import MorphableModel, default
 from sameface.photo.face import Observation
 from sameface.reconstruction.result import RESULT_VERSION, Reconstruction, View
@@ -29,8 +30,10 @@ def read_result(path: Path, model: MorphableModel | None) -> Reconstruction:
     """What `Reconstruction.load` does. Raises BadData."""
     if path.is_dir():
         answer = _with_arrays(path / "result.json", model)
+    elif path.suffix.lower() == ".npz":
+        answer = _from_arrays(path, model)[0]
     else:
-        answer = _from_arrays(path, model)[0] if path.suffix.lower() == ".npz" else _from_json(path, _text(path), model)
+        answer = _from_json(path, read_bytes(path, LARGEST), model)
     skin = (path if path.is_dir() else path.parent) / SKIN
     if skin.is_file():
         vars(answer)["texture"] = _skin(skin)  # where `cached_property` keeps it
@@ -39,23 +42,13 @@ def read_result(path: Path, model: MorphableModel | None) -> Reconstruction:
 
 def _with_arrays(path: Path, model: MorphableModel | None) -> Reconstruction:
     """result.json, with the numbers of face.npz, which are not rounded, where it lies beside and is of the same run."""
-    answer, beside = _from_json(path, _text(path), model), path.with_name("face.npz")
+    answer, beside = _from_json(path, read_bytes(path, LARGEST), model), path.with_name("face.npz")
     if not beside.is_file():
         return answer
     exact, text = _from_arrays(beside, model)
-    if json.loads(text) != json.loads(_text(path)):
+    if json.loads(text) != json.loads(read_bytes(path, LARGEST)):
         raise BadData(f"{path} and {beside} are of different runs; load the one that you mean")
     return exact
-
-
-def _text(path: Path) -> bytes:
-    try:
-        if path.stat().st_size > LARGEST:
-            raise BadData(f"{path} has {path.stat().st_size / 1e6:.0f} MB, too many for a result")
-        return path.read_bytes()
-    except OSError as error:
-        why = error.strerror or error
-        raise BadData(f"{path} cannot be read ({why}): give a result.json, a face.npz or their folder") from None
 
 
 def _from_json(path: Path, text: bytes | str, model: MorphableModel | None) -> Reconstruction:
@@ -124,13 +117,11 @@ def _view(told: dict[str, Any], model: MorphableModel) -> View:
 
 def _from_arrays(path: Path, model: MorphableModel | None) -> tuple[Reconstruction, str]:
     """face.npz holds the text of result.json too; its arrays are not rounded."""
-    _text(path)
     names = ("result", "identity", "expression", "rotation", "landmarks", "identity_alone", "disagreement", "scale")
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            text, *arrays = (np.asarray(file[name]) for name in names)
-    except (OSError, EOFError, zipfile.BadZipFile, *BROKEN):
-        raise BadData(f"{path} is no face.npz of `sameface reconstruct`, or one of an older version") from None
+    found = read_npz(path, LARGEST, only=names)
+    if found.keys() != set(names):
+        raise BadData(f"{path} is no face.npz of `sameface reconstruct`, or one of an older version")
+    text, *arrays = (found[name] for name in names)
     answer = _from_json(path, str(text), model)
     model, count = answer.model, len(answer.views)
     shapes = ((model.n_identity,), (count, model.n_expression), (count, 3, 3), (count, 68, 2),
@@ -149,7 +140,7 @@ def _from_arrays(path: Path, model: MorphableModel | None) -> tuple[Reconstructi
 
 def _skin(path: Path) -> np.ndarray:
     """A square sRGB picture."""
-    content = np.frombuffer(_text(path), np.uint8)
+    content = np.frombuffer(read_bytes(path, LARGEST), np.uint8)
     sides = np.frombuffer(content[16:24].tobytes(), ">u4")  # of a PNG, before anything is decoded
     if content[:8].tobytes() != b"\x89PNG\r\n\x1a\n" or len(sides) < 2 or not 0 < sides.max() <= MOST_SKIN:
         raise BadData(f"{path} is no picture of a skin: it is made beside neutral.obj; take it away, or make it anew")

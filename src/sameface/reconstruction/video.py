@@ -135,7 +135,7 @@ class Track:
 
 
 def track(
-    path: Path,
+    path: str | Path,
     *,
     smooth: float = SMOOTH,
     face: int | None = None,
@@ -155,6 +155,7 @@ def track(
     is too long, NoFaceFound if no frame has a face.
     """
     check_options(face=face, iris=iris, ipd=ipd, min_score=min_score, smooth=smooth, focal=focal)
+    path = Path(path)
     said = promised(path)
     _check_length(path, said.frames)
     seen: dict[int, Observation] = {}

@@ -104,6 +104,7 @@ def write(
             f"seed ≥ 0, but got {given}"
         )
     job = _Job(str(folder), views, seed, size, "" if model is None else str(model), _photos(backgrounds))
+    make_folder(folder, *[] if backgrounds is None else [backgrounds])
     _settle(folder, job)
     todo = [k for k in numbers if not _whole(job, k)]
     done = len(numbers) - len(todo)
@@ -253,7 +254,6 @@ def _settle(folder: Path, job: _Job) -> None:
         if odd := [name for name in told if before.get(name) != told[name]]:
             raise BadOutput(f"{folder} holds people drawn with another {', '.join(odd)}; choose another folder")
         return
-    make_folder(folder)
     write_file(file, (json.dumps(told, indent=1, ensure_ascii=False) + "\n").encode())
 
 

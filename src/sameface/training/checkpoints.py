@@ -53,6 +53,8 @@ def read_state(path: Path, device: Any = "cpu") -> dict[str, Any]:
         told = state.pop("sha256", None)
         if type(state["step"]) is not int or state["step"] < 0 or not isinstance(state["weights"], dict):
             raise ValueError("step or weights are not what they should be")
+        if not isinstance(state.get("best", 0.0), float | int):
+            raise ValueError("best is no number")
     except TrainingFailed:
         raise
     except Exception as error:  # torch's reader raises whatever the pickle and the archive inside make of damage

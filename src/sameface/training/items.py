@@ -44,13 +44,14 @@ def collate(items: Sequence[Item], device: torch.device) -> dict[str, Tensor]:
 def sampled(method: Any, data: Items, index: int, seed: tuple[int, ...], train: bool, bad: dict[str, str]) -> Item:
     """A training item; of the next item where this one cannot be read, which is noted in `bad`."""
     last = ""
-    for k in range(min(MOST_BAD, len(data))):
+    tried = min(MOST_BAD, len(data))
+    for k in range(tried):
         place = (index + k) % len(data)
         try:
             return method.sample(data, place, np.random.default_rng(seed), train)
         except SameFaceError as error:
             bad[f"{'item' if train else 'held-out item'} {place}"] = last = str(error)
-    raise BadData(f"{MOST_BAD} items one after the other cannot be used, the last: {last}")
+    raise BadData(f"{tried} items one after the other cannot be used, the last: {last}")
 
 
 def batches(items: Iterator[Item], size: int, device: torch.device) -> Iterator[dict[str, Tensor]]:

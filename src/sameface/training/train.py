@@ -73,6 +73,10 @@ HOW = ("workers", "device")
 """The settings that change how a run is computed but not what: these may differ when it is resumed."""
 
 
+MOST = {"batch": 1 << 20, "workers": 1024}
+"""what is prepared ahead is held in memory"""
+
+
 class Team(NamedTuple):
     """The processes that share the run, seen from one of them."""
 
@@ -101,9 +105,11 @@ def train(method: str, data: str, out: Path, config: Any = None, loop: Loop | No
     about = {"method": Path(method).name if plugins.is_file(method) else method}
     about |= {f"method_{name}": value for name, value in plugins.fingerprint(method).items()}
     _check(config, loop)
-    with _team(loop.device) as team:
+    with _team(loop.device) as team, _in_words(method):
         if config.batch % team.size:
             raise ValueError(f"a batch of {config.batch} cannot be shared equally by {team.size} processes")
+        if team.rank == 0:
+            make_folder(out, root)
         torch.manual_seed(loop.seed)
         run = Run(out, _begun(plugin.Method(config), loop.start), config, loop, team)
         run.describe(about | {"data": data, "config": _plain(config), "loop": _plain(loop)})
@@ -115,19 +121,10 @@ def train(method: str, data: str, out: Path, config: Any = None, loop: Loop | No
 
 def _check(config: Any, loop: Loop) -> None:
     """Raise ValueError for numbers that no run can have."""
-    least = {
-        "steps": 1,
-        "batch": 1,
-        "log_every": 1,
-        "validate_every": 1,
-        "validate_items": 1,
-        "save_every": 1,
-        "workers": 1,
-    }
-    for name, limit in least.items():
-        value = getattr(config if hasattr(config, name) else loop, name)
-        if value < limit:
-            raise ValueError(f"{name.replace('_', '-')} is {value}; give at least {limit}")
+    for name in ("steps", "batch", "log_every", "validate_every", "validate_items", "save_every", "workers"):
+        value, most = getattr(config if hasattr(config, name) else loop, name), MOST.get(name)
+        if value < 1 or (most and value > most):
+            raise ValueError(f"{name.replace('_', '-')} is {value}; give {f'1 to {most}' if most else 'at least 1'}")
     if not 0 <= loop.average < 1 or not 0 <= loop.clip < float("inf"):
         raise ValueError(f"average is {loop.average:g} and clip {loop.clip:g}; give a decay below 1 and a norm, or 0")
 
@@ -160,7 +157,6 @@ class Run:
                 changes = "; ".join(f"{k} was {before.get(k)!r}, now {now.get(k)!r}" for k in differ)
                 raise TrainingFailed(f"{self.out} holds a run with other settings: {changes}. Choose another --out")
         elif self.chief:
-            make_folder(self.out)
             write_file(path, (json.dumps(description, indent=1) + "\n").encode(), durable=True)
 
     def resume(self) -> None:
@@ -331,6 +327,21 @@ def _begun(method: Any, start: str) -> Any:
             raise AssetMissing(f"there is no file {start} to take the first weights from; give the best.pt of a run")
         checkpoints.fill(method, checkpoints.read_state(Path(start))["weights"], Path(start))
     return method
+
+
+@contextlib.contextmanager
+def _in_words(method: str) -> Iterator[None]:
+    """What torch says of settings that it cannot compute with, or of memory that is full, as TrainingFailed.
+
+    Whoever writes a method of their own wants to see where it failed: a method that is a file keeps its errors.
+    """
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if plugins.is_file(method):
+            raise
+        why = in_one_line(error)[:300]
+        raise TrainingFailed(f"{method} cannot compute with these settings ({why}); change them") from error
 
 
 @contextlib.contextmanager

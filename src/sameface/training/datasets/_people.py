@@ -19,6 +19,8 @@ from sameface.core.errors import BadData
 from sameface.core.files import names_in, open_file
 from sameface.core.geometry import rotation_from_euler
 
+cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)  # what is wrong with a picture is said by us
+
 __all__ = [
     "PICTURES", "SPLITS", "Cartoon", "Item", "People", "cartoon", "check_split", "decoded", "folders", "listed",
     "mean_points", "names_per_split", "picture", "save", "split_of",
@@ -136,8 +138,12 @@ def listed(file: Path, path: int = 0, person: int | None = None) -> Iterator[tup
 
     Without a column `person`, a picture's folder says who it is. Blank lines do not count; Windows' \\ becomes /.
     """
-    with file.open(encoding="utf-8") as lines:
-        for number, line in enumerate(lines, 1):
+    with open_file(file) as lines:
+        for number, content in enumerate(lines, 1):
+            try:
+                line = content.decode()
+            except UnicodeDecodeError:
+                raise BadData(f"line {number} of {file} is not UTF-8 text; save it as UTF-8") from None
             columns = line.split()
             if not columns:
                 continue

@@ -32,6 +32,8 @@ gives = ("image", "landmarks", "weight", "landmarks68", "landmarks21", "blendsha
 
 SIDE = 160
 """px of every crop that is given"""
+POINTS, MOST_TIMES = 164, 1000
+"""points of a face; how often a row is shown in an epoch, at most"""
 AFLW_COLUMNS = ("image", "name", "split", "points21")
 LABEL_COLUMNS = ("source", "name", "split", "points", "weight", "blendshapes", "repeat")
 
@@ -50,15 +52,16 @@ class Labelled:
             "faces": {name: k for k, name in enumerate(self.faces.names)},
             "aflw21": {name: k for k, name in enumerate(self.hand["name"])},
         }
-        missing = [n for s, n in zip(labels["source"], labels["name"], strict=True) if n not in where.get(s, {})]
-        if missing:
-            raise BadData(f"{root / 'labels.parquet'}: {len(missing)} rows have no picture, the first is {missing[0]}")
-        self.source = np.array(labels["source"])
-        self.row = np.array([where[s][n] for s, n in zip(labels["source"], labels["name"], strict=True)])
+        places = [where.get(s, {}).get(n, -1) for s, n in zip(labels["source"], labels["name"], strict=True)]
+        if max(places) < 0:
+            first = labels["name"][0]
+            raise BadData(f"{root / 'labels.parquet'}: {len(places)} rows have no picture, the first is {first}")
+        self.source, self.row = np.array(labels["source"]), np.array(places)
         self.names: list[str] = labels["name"]
         self.labels = labels
-        times = np.array(labels["repeat"]) if split == "train" else np.ones(len(self.row), int)
-        self.order = np.repeat(np.arange(len(self.row)), times)
+        self.faults = _faults(labels, len(self.blendshapes), places)
+        times = np.array([n if k not in self.faults else 1 for k, n in enumerate(labels["repeat"])], int)
+        self.order = np.repeat(np.arange(len(self.row)), times if split == "train" else 1)
         self._decoded: dict[int, np.ndarray] = {}
 
     def __len__(self) -> int:
@@ -80,10 +83,15 @@ class Labelled:
 
     def __getitem__(self, index: int, /) -> dict[str, Any]:
         k = int(self.order[index])
+        if k in self.faults:
+            raise BadData(f"row {self.names[k]} of labels.parquet: {self.faults[k]}")
         nowhere, row = np.full((68, 2), np.nan, np.float32), int(self.row[k])
         points21 = np.full((21, 2), np.nan, np.float32)
         if self.source[k] == "aflw21":
-            points21 = np.asarray(self.hand["points21"][row], np.float32).reshape(21, 2) * self._zoom(k)
+            points = self.hand["points21"][row]
+            if points is None or len(points) != points21.size:
+                raise BadData(f"row {self.names[k]} of aflw21.parquet: its points21 are not {points21.size} numbers")
+            points21 = np.asarray(points, np.float32).reshape(21, 2) * self._zoom(k)
         return {
             "image": self._image(k),
             "landmarks": np.asarray(self.labels["points"][k], np.float32).reshape(-1, 2) * self._zoom(k),
@@ -174,6 +182,19 @@ def _folder(root: Path, about: dict[str, Any], name: str) -> Path:
     return folder
 
 
+def _faults(labels: dict[str, list], expressions: int, places: list[int]) -> dict[int, str]:
+    """Row → why it cannot be used; it costs itself only."""
+    faults: dict[int, str] = {k: "it has no picture" for k, place in enumerate(places) if place < 0}
+    for name, width in {"points": POINTS * 2, "weight": POINTS, "blendshapes": expressions}.items():
+        for k, values in enumerate(labels[name]):
+            if values is None or len(values) != width:
+                faults.setdefault(k, f"its {name} are not {width} numbers")
+    for k, times in enumerate(labels["repeat"]):
+        if not isinstance(times, int) or not 0 <= times <= MOST_TIMES:
+            faults.setdefault(k, f"it is to be repeated {times} times; expected 0 to {MOST_TIMES}")
+    return faults
+
+
 def _read(file: Path, columns: tuple[str, ...], split: str) -> dict[str, list]:
     import pyarrow.compute as pc
 
@@ -186,8 +207,6 @@ def _read(file: Path, columns: tuple[str, ...], split: str) -> dict[str, list]:
         column = table[name]
         if str(column.type).startswith("list"):
             out[name] = rows_of_lists(column)
-            if any(one is None or len(one) != len(out[name][0]) for one in out[name]):
-                raise BadData(f"{file} has rows whose {name} is null or of another length; make the labels again")
         else:
             out[name] = column.to_pylist()
     return out
