@@ -16,7 +16,8 @@ from sameface import __version__
 from sameface.core.errors import BadOutput
 from sameface.core.files import write_file
 from sameface.core.geometry import vertex_normals
-from sameface.mesh.write import write_glb, write_obj, write_ply
+from sameface.mesh.glb import write_glb
+from sameface.mesh.write import write_obj, write_ply
 
 Mesh = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from sameface.core.camera import Perspective, WeakPerspective
 from sameface.core.geometry import rotation_from_euler
-from sameface.reconstruction.picture import contact_sheet, overlay, render, shade
+from sameface.reconstruction.picture import contact_sheet, overlay, render, render_both, shade
 
 FRONTAL = np.diag([1.0, -1.0, -1.0])
 
@@ -166,3 +166,15 @@ def test_contact_sheet_errors():
         contact_sheet([], 2)
     with pytest.raises(ValueError, match="1 pictures have 2 titles"):
         contact_sheet([np.zeros((9, 9, 3), np.uint8)], 2, ["a", "b"])
+
+
+def test_of_a_closed_mesh_nothing_is_lost_with_what_looks_away(ball):
+    vertices, faces = ball
+    colours = np.random.default_rng(0).integers(0, 255, (len(vertices), 3), np.uint8)
+    skin = (np.arange(192, dtype=np.uint8).reshape(8, 8, 3), 0.5 + vertices[:, :2] / 100)
+    whole, front = (
+        render_both(vertices, faces, camera(), colours, skin, closed=closed) for closed in (False, True)
+    )  # fmt: skip
+    for one, other in zip(whole, front, strict=True):
+        assert one.std() > 5
+        assert (one != other).mean() < 0.01  # a pixel whose centre lies on the outline, if any

@@ -54,7 +54,7 @@ def alike(told, again):
 def test_what_was_saved_is_loaded(answer, saved, name):
     again = Reconstruction.load(saved / name)
     alike(json.loads((saved / "result.json").read_text()), again.as_json())
-    exact = 2e-3 if name == "result.json" else 1e-5  # mm; the JSON is rounded
+    exact = 5e-3 if name == "result.json" else 1e-5  # mm; the JSON rounds weights to 1e-4, and a jaw opens 42 mm
     for view in (None, 0, 1):
         np.testing.assert_allclose(again.vertices(view), answer.vertices(view), atol=exact, rtol=0)
     for one, other in zip(again.views, answer.views, strict=True):

@@ -22,7 +22,7 @@ from sameface import cli
 from sameface.core.camera import WeakPerspective
 from sameface.core.errors import BadPhoto, NoFaceFound
 from sameface.core.geometry import apply_affine, euler_from_rotation, rotation_from_axis_angle, rotation_from_euler
-from sameface.mesh.write import Animation, write_glb
+from sameface.mesh.glb import Animation, write_glb
 from sameface.morphable import default
 from sameface.photo.clip import Promised, frames
 from sameface.reconstruction import reconstruct, video
@@ -299,7 +299,7 @@ def test_every_frame_has_a_row_and_the_animation_says_the_same(smooth, tmp_path)
         np.testing.assert_allclose(np.degrees(angle), [float(row[f"{name}_degrees"]) for row in usable], atol=1e-3)
     quaternion = np.array([[float(row[name]) for name in ("qx", "qy", "qz", "qw")] for row in usable])
     np.testing.assert_allclose(matrices(quaternion), smooth.camera.rotation[smooth.found], atol=1e-5)
-    assert trimesh.load(path, force="mesh").vertices.shape == smooth.person.vertices().shape
+    assert trimesh.load(path, force="mesh").vertices.shape == smooth.person.vertices(head=True).shape
     with pytest.raises(ValueError, match=r"a\.obj: a track is saved as \.csv or \.glb"):
         smooth.save(tmp_path / "a.obj")
 
@@ -311,7 +311,10 @@ def animated(document: dict, binary: bytes) -> tuple[np.ndarray, np.ndarray, np.
     for channel in animation["channels"]:
         sampler = animation["samplers"][channel["sampler"]]
         assert sampler["interpolation"] == "LINEAR"
-        assert document["nodes"][channel["target"]["node"]]["mesh"] == 0
+        node = document["nodes"][channel["target"]["node"]]
+        assert node["name"] in (
+            {"head"} if channel["target"]["path"] == "rotation" else {"face", "eyeLeft", "eyeRight"}
+        )
         for role in ("input", "output"):
             accessor = document["accessors"][sampler[role]]
             view = document["bufferViews"][accessor["bufferView"]]
@@ -321,7 +324,10 @@ def animated(document: dict, binary: bytes) -> tuple[np.ndarray, np.ndarray, np.
             width = {"SCALAR": 1, "VEC4": 4}[accessor["type"]]
             assert view["byteLength"] == 4 * width * accessor["count"]
             values = np.frombuffer(binary, "<f4", width * accessor["count"], view["byteOffset"])
-            found[role if role == "input" else channel["target"]["path"]] = values.reshape(-1, width)
+            path = channel["target"]["path"]
+            found[role if role == "input" else path if node["name"] in ("face", "head") else node["name"]] = (
+                values.reshape(-1, width)
+            )
             if role == "input":
                 assert accessor["type"] == "SCALAR"
                 assert (accessor["min"], accessor["max"]) == ([values.min()], [values.max()])
@@ -329,6 +335,10 @@ def animated(document: dict, binary: bytes) -> tuple[np.ndarray, np.ndarray, np.
     assert times[0] >= 0
     assert (np.diff(times) > 0).all()
     assert found["weights"].size == len(times) * len(document["meshes"][0]["weights"])
+    names = [mesh["extras"]["targetNames"] for mesh in document["meshes"]]
+    for eye, mine in zip(("eyeLeft", "eyeRight"), names[1:], strict=True):  # as the face's, under the same names
+        of_face = found["weights"].reshape(len(times), -1)[:, [names[0].index(name) for name in mine]]
+        np.testing.assert_array_equal(found[eye].reshape(len(times), -1), of_face)
     assert len(found["rotation"]) == len(times)
     np.testing.assert_allclose(np.linalg.norm(found["rotation"], axis=1), 1, atol=1e-6)
     return times, found["weights"], found["rotation"]

@@ -145,8 +145,8 @@ def model_transfer(head: Annotated[Path, tyro.conf.Positional], /, *, out: Path,
         unit: Millimetres per unit of the file.
     """
     from sameface.evaluation.scan_landmarks import find_landmarks
+    from sameface.mesh.glb import write_glb
     from sameface.mesh.read import Mesh, read_mesh
-    from sameface.mesh.write import write_glb
     from sameface.morphable.bridge import between
     from sameface.morphable.build import picked_beside
     from sameface.morphable.transfer import as_model, transfer

@@ -86,6 +86,11 @@ class MorphableModel(Record):
         basis = np.concatenate([self.identity_basis, self.expression_basis], axis=2)
         return self.mean.reshape(-1), np.ascontiguousarray(basis.reshape(-1, basis.shape[2]).T)
 
+    @property
+    def expressions(self) -> Float[np.ndarray, "E V 3"]:
+        """The expression basis, one expression after the other."""
+        return self._flat[1][self.n_identity :].reshape(self.n_expression, -1, 3)
+
     def vertices(
         self, identity: Float[np.ndarray, "*b S"], expression: Float[np.ndarray, "*b E"] | None = None
     ) -> Float[np.ndarray, "*b V 3"]:

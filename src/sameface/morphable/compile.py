@@ -12,7 +12,9 @@ from scipy.sparse import csr_matrix, identity, vstack
 
 from sameface.core.geometry import rotation_from_axis_angle
 from sameface.morphable import MorphableModel, ict
+from sameface.morphable.contact import mended
 from sameface.morphable.decimate import boundary_loops, clip, collapse_short_edges, flip_to_delaunay, split_long_edges
+from sameface.morphable.head import LOOK
 from sameface.morphable.unwrap import unwrap
 
 __all__ = ["compile_model", "orthonormal_modes", "report"]
@@ -22,8 +24,8 @@ HALF_FACE = 3400
 """vertices of the half face before mirroring, centre line included"""
 HALF_EYE = 140
 LONGEST_EDGE = 7.5
-GAZE = np.radians(25.0)
-"""turn of the eyeball at an eyeLook weight of 1 (the source leaves its eyeballs still)"""
+NECK_END = -118.0
+"""mm: height of the plane in the source's frame that ends the neck"""
 IRIS_RADIUS = 5.85
 """mm: half of the 11.7 mm horizontal visible iris diameter"""
 
@@ -63,7 +65,7 @@ def compile_model(source: Path) -> MorphableModel:
         uv=unwrap(mean, topology.faces, topology.mirror, topology.eyeball, _texel_share(head, topology)),
         regions=_regions(head, topology, mean),
     )
-    return _centred(_with_points(model, head, topology))
+    return mended(_centred(_with_points(model, head, topology)))
 
 
 def orthonormal_modes(
@@ -75,7 +77,7 @@ def orthonormal_modes(
     B Bᵀ, whose eigenvectors (left singular vectors of B) are orthonormal again and whose σ are B's singular values.
     """
     flat = modes.reshape(-1, modes.shape[2]).astype(np.float64)
-    rigid = np.linalg.qr(_rigid_motions(mean))[0]
+    rigid = np.linalg.qr(_rigid_motions(mean, mean.mean(0)))[0]
     flat = flat - rigid @ (rigid.T @ flat)
     u, s, _ = np.linalg.svd(flat, full_matrices=False)
     sign = np.sign(u[np.abs(u).argmax(0), np.arange(u.shape[1])])
@@ -83,11 +85,10 @@ def orthonormal_modes(
     return (u * s * sign)[:, :count].reshape(*modes.shape[:2], count), kept
 
 
-def _rigid_motions(mean: np.ndarray) -> np.ndarray:
-    """(3V, 6): the three shifts and, about the centroid, the three infinitesimal turns of a mesh."""
-    centred = mean - mean.mean(0)
-    shifts = [np.tile(axis, (len(mean), 1)) for axis in np.eye(3)]
-    turns = [np.cross(axis, centred) for axis in np.eye(3)]
+def _rigid_motions(points: np.ndarray, centre: np.ndarray) -> np.ndarray:
+    """(3V, 6): the three shifts and, about the centre, the three infinitesimal turns of a mesh."""
+    shifts = [np.tile(axis, (len(points), 1)) for axis in np.eye(3)]
+    turns = [np.cross(axis, points - centre) for axis in np.eye(3)]
     return np.stack([m.reshape(-1) for m in shifts + turns], axis=1)
 
 
@@ -103,13 +104,18 @@ def _through(made: csr_matrix, basis: np.ndarray) -> np.ndarray:
 # ── topology ───────────────────────────────────────────────────────────────────────────────────────────────
 
 
+def _crop_planes(head: MorphableModel) -> np.ndarray:
+    """mm before the planes behind face, ears and throat: positive where the source is kept."""
+    _, y, z = head.mean.T.astype(np.float64)
+    scalp = (75 * (z - 62) - 92 * (y - 122)) / 118.7
+    nape = (98 * (z + 30) + 35 * (y + 20)) / 104
+    return np.min([z + 30, scalp, nape], axis=0)
+
+
 def _crop_field(head: MorphableModel) -> np.ndarray:
     """Positive where the source is kept, mm: four planes around face, ears and a short neck; sockets to a depth."""
     _, y, z = head.mean.T.astype(np.float64)
-    neck, back = y + 118, z + 30
-    scalp = (75 * (z - 62) - 92 * (y - 122)) / 118.7
-    nape = (98 * (z + 30) + 35 * (y + 20)) / 104
-    field = np.min([neck, back, scalp, nape], axis=0)
+    field = np.minimum(_crop_planes(head), y - NECK_END)
     field = np.where(head.regions["mouth_socket"], z - 72, field)
     return np.where(head.regions["eye_socket_left"] | head.regions["eye_socket_right"], z - 76, field)
 
@@ -239,7 +245,7 @@ def _with_gaze(head: MorphableModel, topology: _Topology, mean: np.ndarray, expr
         whole = head.mean[head.regions["eyeball_" + side.lower()]]
         centre = (whole.max(0) + whole.min(0)) / 2
         for way, (about_x, about_y) in axes.items():
-            turn = GAZE * np.array([about_x, about_y if eye == 1 else -about_y, 0.0])
+            turn = LOOK * np.array([about_x, about_y if eye == 1 else -about_y, 0.0])
             spun = (mean[mine] - centre) @ rotation_from_axis_angle(turn).T + centre
             out[mine, :, head.expression_names.index(f"eyeLook{way}{side}")] = spun - mean[mine]
     return out

@@ -8,7 +8,7 @@ from scipy.sparse.linalg import spsolve
 from sameface.morphable.decimate import boundary_loops
 from sameface.morphable.relax import relax
 
-__all__ = ["unwrap"]
+__all__ = ["disc", "unwrap"]
 
 ROUNDS = 12
 MARGIN = 0.004
@@ -38,7 +38,7 @@ def unwrap(
     for hole in (loop for loop in loops if loop is not outer):  # filled only for the unwrapping
         fan = np.array([[b, a, len(at)] for a, b in zip(hole, [*hole[1:], hole[0]], strict=True)])
         skin, at, weight = np.concatenate([skin, fan]), np.vstack([at, at[hole].mean(0)]), np.append(weight, 0.1)
-    flat = relax(at, skin, weight, _disc(at, skin, outer, weight))[:n]
+    flat = relax(at, skin, weight, disc(at, skin, outer, weight))[:n]
     flat = 0.5 * (flat + flat[mirror] * [-1, 1])
     return _atlas(points, flat, np.unique(skin[skin < n]), eyeball).astype(np.float32)
 
@@ -61,7 +61,7 @@ def _atlas(points: np.ndarray, flat: np.ndarray, skin: np.ndarray, eyeball: np.n
     return out
 
 
-def _disc(at: np.ndarray, faces: np.ndarray, outer: list[int], share: np.ndarray) -> np.ndarray:
+def disc(at: np.ndarray, faces: np.ndarray, outer: list[int], share: np.ndarray) -> np.ndarray:
     """(V, 2) in the unit disc."""
     edges = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]])
     edges = np.unique(np.concatenate([edges, edges[:, ::-1]]), axis=0)

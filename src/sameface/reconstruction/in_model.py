@@ -16,7 +16,8 @@ from sameface.core.arrays import Record
 from sameface.core.camera import Perspective
 from sameface.core.files import write_file
 from sameface.core.geometry import rotation_from_euler, vertex_normals
-from sameface.mesh.write import write_glb, write_obj
+from sameface.mesh.glb import write_glb
+from sameface.mesh.write import write_obj
 from sameface.morphable import MorphableModel, default
 from sameface.morphable.bridge import Bridge, bridge
 from sameface.morphable.recast import Recast, Recaster

@@ -12,9 +12,10 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from sameface.core.files import make_folder, write_file
-from sameface.core.geometry import vertex_normals
+from sameface.mesh.glb import Animation, Part, write_glb
 from sameface.mesh.solid import write_stl
-from sameface.mesh.write import Animation, write_glb, write_obj, write_ply
+from sameface.mesh.write import write_obj, write_ply
+from sameface.morphable.head import eye_centres, normals, surface
 from sameface.reconstruction.in_model import InModel
 from sameface.reconstruction.report import write_report
 from sameface.reconstruction.result import Reconstruction
@@ -156,16 +157,15 @@ def unused(name: str, taken: set[str]) -> str:
 
 def _obj(answer: Reconstruction, path: Path, view: int | None) -> None:
     """The neutral face has its skin with it, a .mtl and a .png beside it; those of the views can share that."""
-    vertices, faces = answer.vertices(view), answer.model.faces
+    head, vertices = answer.head, answer.vertices(view, head=True)
     skin = answer.skin if view is None else None
-    write_obj(path, vertices, faces, normals=vertex_normals(vertices, faces), uv=answer.model.uv, texture=skin)
+    write_obj(path, vertices, head.faces, normals=normals(head, vertices), uv=head.uv, texture=skin)
 
 
 def _ply(answer: Reconstruction, path: Path, view: int | None) -> None:
-    vertices, faces = answer.vertices(view), answer.model.faces
-    skin, uv = answer.skin, answer.model.uv
-    colours = None if skin is None or uv is None else _sampled(skin, uv)
-    write_ply(path, vertices, faces, normals=vertex_normals(vertices, faces), colours=colours)
+    head, vertices, skin = answer.head, answer.vertices(view, head=True), answer.skin
+    colours = None if skin is None or head.uv is None else _sampled(skin, head.uv)
+    write_ply(path, vertices, head.faces, normals=normals(head, vertices), colours=colours)
 
 
 def _sampled(skin: UInt8[np.ndarray, "T S 3"], uv: Float[np.ndarray, "V 2"]) -> UInt8[np.ndarray, "V 3"]:
@@ -175,20 +175,18 @@ def _sampled(skin: UInt8[np.ndarray, "T S 3"], uv: Float[np.ndarray, "V 2"]) -> 
 
 
 def _stl(answer: Reconstruction, path: Path, view: int | None) -> None:
-    write_stl(path, answer.vertices(view), answer.model.faces)
+    write_stl(path, answer.vertices(view, head=True), surface(answer.head))
 
 
 def _glb(
     answer: Reconstruction, path: Path, view: int | None, animation: Animation | None = None, unlit: bool = False
 ) -> None:
-    model = answer.model
-    targets = {
-        name: np.float32(answer.scale) * model.expression_basis[:, :, k]
-        for k, name in enumerate(model.expression_names)
-    }
+    head, vertices = answer.head, answer.vertices(view, head=True)
+    targets = dict(zip(head.expression_names, np.float32(answer.scale) * head.expressions, strict=True))
+    eyes = [Part(f"eye{side}", mine, centre) for side, mine, centre in eye_centres(head, vertices, answer.scale)]
     write_glb(
-        path, answer.vertices(view), model.faces, uv=model.uv, texture=answer.skin, morph_targets=targets,
-        animation=animation, unlit=unlit, licence=model.licence,
+        path, vertices, head.faces, normals=normals(head, vertices), uv=head.uv, texture=answer.skin,
+        morph_targets=targets, animation=animation, unlit=unlit, licence=head.licence, parts=eyes,
     )  # fmt: skip
 
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
 from PIL import Image, ImageDraw, ImageFont
 
 from sameface.core.camera import Camera
@@ -57,12 +57,14 @@ def render(
     *,
     colours: UInt8[np.ndarray, "V 3"] | None = None,
     skin: tuple[UInt8[np.ndarray, "T S 3"], Float[np.ndarray, "V 2"]] | None = None,
+    normals: Float[np.ndarray, "V 3"] | None = None,
     background: UInt8[np.ndarray, "H W 3"] | tuple[int, int, int] | None = None,
 ) -> UInt8[np.ndarray, "H W 3"]:
     """The mesh (mm) as clay, or in its sRGB vertex `colours`, as the camera sees it; (W, H) is the camera's size.
 
     `skin` is a texture from photos and the mesh's uv coordinates, shown as it is since it holds the photos' light.
-    The background is a picture of the camera's size, one sRGB colour, or a soft light grey if None.
+    `normals` default to the mesh's smooth ones. The background is a picture of the camera's size, one sRGB colour, or a
+    soft light grey if None.
     """
     width, height = camera.size
     if background is None:
@@ -73,7 +75,7 @@ def render(
         behind = _linear(background)
     else:
         raise ValueError(f"the background has {background.shape[1::-1]} pixels, but the camera has {camera.size}")
-    layer = _layer(_seen(vertices, faces, camera), colours, skin)
+    layer = _layer(_seen(vertices, faces, camera), colours, skin, normals)
     return _srgb(layer.light + (1 - layer.cover) * behind)
 
 
@@ -83,10 +85,16 @@ def render_both(
     camera: Camera,
     colours: UInt8[np.ndarray, "V 3"],
     skin: tuple[UInt8[np.ndarray, "T S 3"], Float[np.ndarray, "V 2"]],
+    *,
+    normals: Float[np.ndarray, "V 3"] | None = None,
+    closed: bool = False,
 ) -> list[UInt8[np.ndarray, "H W 3"]]:
-    """What `render` draws in these colours, and with this skin, on its own background; the mesh is looked at once."""
-    seen, behind = _seen(vertices, faces, camera), _studio(*camera.size)
-    layers = (_layer(seen, colours), _layer(seen, None, skin))
+    """What `render` draws in these colours, and with this skin, on its own background; the mesh is looked at once.
+
+    Of a `closed` mesh, what looks away from the camera need not be drawn.
+    """
+    seen, behind = _seen(vertices, faces, camera, closed), _studio(*camera.size)
+    layers = (_layer(seen, colours, None, normals), _layer(seen, None, skin))
     return [_srgb(layer.light + (1 - layer.cover) * behind) for layer in layers]
 
 
@@ -137,18 +145,27 @@ class _Seen(NamedTuple):
     """finer than the picture"""
 
 
-def _seen(vertices: Float[np.ndarray, "V 3"], faces: Int[np.ndarray, "F 3"], camera: Camera) -> _Seen:
+def _seen(
+    vertices: Float[np.ndarray, "V 3"], faces: Int[np.ndarray, "F 3"], camera: Camera, closed: bool = False
+) -> _Seen:
     factor = SUPERSAMPLING
     width, height = camera.size
     fine = camera.warped(np.array([[factor, 0.0, 0.0], [0.0, factor, 0.0]]), (factor * width, factor * height))
     points = screen_points(vertices, fine)
-    return _Seen(vertices, faces, camera, points, rasterise(points, faces, fine.size))
+    if not closed:
+        return _Seen(vertices, faces, camera, points, rasterise(points, faces, fine.size))
+    front = np.flatnonzero(_outside(points, faces))
+    raster = rasterise(points, faces[front], fine.size)
+    return _Seen(
+        vertices, faces, camera, points, raster._replace(face=np.append(front, -1).astype(np.int32)[raster.face])
+    )
 
 
 def _layer(
     seen_mesh: _Seen,
     colours: UInt8[np.ndarray, "V 3"] | None = None,
     skin: tuple[UInt8[np.ndarray, "T S 3"], Float[np.ndarray, "V 2"]] | None = None,
+    normals: Float[np.ndarray, "V 3"] | None = None,
 ) -> _Layer:
     """The antialiased picture of a mesh."""
     vertices, faces, camera, points, raster = seen_mesh
@@ -156,7 +173,7 @@ def _layer(
     picture = np.zeros((*raster.face.shape, 4), np.float32)
     seen = raster.face >= 0
     if skin is None:
-        picture[seen, :3] = interpolate(raster, faces, _lit(vertices, faces, camera, colours))
+        picture[seen, :3] = interpolate(raster, faces, _lit(vertices, faces, camera, colours, normals))
     else:
         picture[seen, :3] = _painted(raster, faces, *skin)
     picture[seen, :3] *= _side(points, faces, raster)[:, None]
@@ -170,10 +187,11 @@ def _lit(
     faces: Int[np.ndarray, "F 3"],
     camera: Camera,
     colours: UInt8[np.ndarray, "V 3"] | None,
+    normals: Float[np.ndarray, "V 3"] | None,
 ) -> Float[np.ndarray, "V 3"]:
     """Linear RGB of each vertex under the lights."""
     base = np.tile(_linear(np.array(CLAY, np.uint8)), (len(vertices), 1)) if colours is None else _linear(colours)
-    normals = vertex_normals(vertices, faces)
+    normals = vertex_normals(vertices, faces) if normals is None else normals
     albedo = base * _cavity(vertices, normals, faces)[:, None]
     return shade(normals @ camera.rotation.T, albedo).astype(np.float32)
 
@@ -194,10 +212,13 @@ def _painted(
 
 def _side(points: Float[np.ndarray, "V 3"], faces: Int[np.ndarray, "F 3"], raster: Raster) -> Float[np.ndarray, " N"]:
     """1 at pixels that see the outside of the surface, `_INSIDE` at those that see its inner side."""
+    return np.where(_outside(points, faces), 1.0, _INSIDE).astype(np.float32)[raster.face[raster.face >= 0]]
+
+
+def _outside(points: Float[np.ndarray, "V 3"], faces: Int[np.ndarray, "F 3"]) -> Bool[np.ndarray, " F"]:
+    """Whether a face shows its outside: counter-clockwise seen from there; the image's y axis points down."""
     a, b, c = (points[faces[:, k], :2] for k in range(3))
-    area = (b - a)[:, 0] * (c - a)[:, 1] - (b - a)[:, 1] * (c - a)[:, 0]
-    outside = area < 0  # counter-clockwise from outside; the image's y axis points down
-    return np.where(outside, 1.0, _INSIDE).astype(np.float32)[raster.face[raster.face >= 0]]
+    return (b - a)[:, 0] * (c - a)[:, 1] - (b - a)[:, 1] * (c - a)[:, 0] < 0
 
 
 def _cavity(

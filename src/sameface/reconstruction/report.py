@@ -22,6 +22,7 @@ from sameface.core.camera import WeakPerspective
 from sameface.core.files import write_file
 from sameface.core.geometry import rotation_from_euler
 from sameface.morphable import MorphableModel
+from sameface.morphable.head import normals
 from sameface.reconstruction import picture
 from sameface.reconstruction.doubts import FAIR, POOR, far_apart
 from sameface.reconstruction.reconstruct import FARTHEST
@@ -77,11 +78,11 @@ def write_report(reconstruction: Reconstruction, path: str | os.PathLike[str]) -
 
 def card(answer: Reconstruction) -> str:
     """A few lines of HTML for notebooks: the neutral face from the front, and the line of numbers."""
-    vertices = answer.vertices()
-    surface: dict[str, Any] = {"colours": clay(answer.model)}
+    head, vertices = answer.head, answer.vertices(head=True)
+    look: dict[str, Any] = {"colours": clay(head), "normals": normals(head, vertices)}
     if answer.skin is not None:
-        surface = {"skin": (answer.skin, answer.model.uv)}
-    image = picture.render(vertices, answer.model.faces, _still_camera(vertices, 0.0), **surface)
+        look = {"skin": (answer.skin, head.uv)}
+    image = picture.render(vertices, head.faces, _still_camera(vertices, 0.0), **look)
     facts = _facts(answer, answer.as_json()).replace("<div>", "<tr>").replace("</div>", "</tr>")
     rows = facts.replace("<dt>", "<th>").replace("</dt>", "</th>").replace("<dd>", "<td>").replace("</dd>", "</td>")
     notes = "".join(f"<p>{escape(note)}</p>" for note in answer.notes)
@@ -98,14 +99,17 @@ def _template() -> str:
 
 
 def _face(answer: Reconstruction) -> dict[str, Any]:
-    """The neutral face, its blendshapes and textures, as the viewer's script reads them."""
-    model = answer.model
-    positions, step = _quantised(answer.vertices())
+    """The neutral head, its blendshapes and textures, as the viewer's script reads them."""
+    model = answer.head
+    positions, step = _quantised(answer.vertices(head=True))
+    first = model.extra.get("same_place", np.arange(model.n_vertices))
+    twice = np.flatnonzero(first != np.arange(model.n_vertices))
     face: dict[str, Any] = {
         "positions": _base64(positions),
         "step": step,
         "clay": _base64(clay(model)),
         "faces": _base64(model.faces.astype("<u4")),
+        "twins": _base64(np.stack([first[twice], twice], axis=1).astype("<u4")),
         "names": list(model.expression_names),
         "range": list(model.expression_range),
         "photos": [{"name": v.seen.photo, "weights": np.round(v.expression, 4).tolist()} for v in answer.views],
@@ -141,13 +145,13 @@ def _quantised(values: Float[np.ndarray, "*b"]) -> tuple[np.ndarray, float]:
 
 def _morph_targets(answer: Reconstruction) -> dict[str, Any]:
     """Blendshapes one after the other: how many vertices each moves, which, and by how much (int16 × morph_step mm)."""
-    offsets = np.moveaxis(np.float32(answer.scale) * answer.model.expression_basis, 2, 0)
+    offsets = np.float32(answer.scale) * answer.head.expressions
     moved = [np.flatnonzero((np.abs(one) > STILL).any(1)) for one in offsets]
     deltas = np.concatenate([one[index] for one, index in zip(offsets, moved, strict=True)])
     steps, step = _quantised(deltas)
     return {
         "counts": [len(index) for index in moved],
-        "moved": _base64(np.concatenate(moved).astype("<u4" if answer.model.n_vertices > 65535 else "<u2")),
+        "moved": _base64(np.concatenate(moved).astype("<u4" if answer.head.n_vertices > 65535 else "<u2")),
         "deltas": _base64(steps),
         "morph_step": step,
     }
@@ -155,8 +159,8 @@ def _morph_targets(answer: Reconstruction) -> dict[str, Any]:
 
 def _disagreement(answer: Reconstruction) -> Float[np.ndarray, " V"]:
     """mm at each vertex: RMS over photos of the distance between the shape from one photo alone and the joint shape."""
-    alone = np.stack([answer.model.vertices(v.identity_alone) for v in answer.views])
-    apart = alone - answer.model.vertices(answer.identity)
+    alone = np.stack([answer.head.vertices(v.identity_alone) for v in answer.views])
+    apart = alone - answer.head.vertices(answer.identity)
     return np.sqrt((apart**2).sum(2).mean(0))
 
 
@@ -315,15 +319,16 @@ def _scale_sentence(scale: dict[str, Any]) -> str:
 
 
 def _renders(answer: Reconstruction) -> str:
-    """The neutral face from three sides, as clay and (where there is a texture) with its skin."""
-    vertices, model = answer.vertices(), answer.model
+    """The neutral head from three sides, as clay and (where there is a texture) with its skin."""
+    vertices, model = answer.vertices(head=True), answer.head
+    colours, across, closed = clay(model), normals(model, vertices), model is not answer.model
     clays, skins = [], []
     for name, degrees in ANGLES:
-        mesh, colours = (vertices, model.faces, _still_camera(vertices, degrees)), clay(model)
+        mesh = vertices, model.faces, _still_camera(vertices, degrees)
         if model.uv is None:
-            images = [picture.render(*mesh, colours=colours)]
+            images = [picture.render(*mesh, colours=colours, normals=across)]
         else:
-            images = picture.render_both(*mesh, colours, (answer.texture, model.uv))
+            images = picture.render_both(*mesh, colours, (answer.texture, model.uv), normals=across, closed=closed)
         for image, kind, row in zip(images, ("clay", "photo skin"), (clays, skins), strict=False):
             text = f"{name}, {kind}"
             row.append(f'<figure><img src="{_jpeg(image, 86)}" alt="{text}"><figcaption>{text}</figcaption></figure>')

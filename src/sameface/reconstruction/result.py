@@ -12,11 +12,13 @@ from jaxtyping import Float, UInt8
 from sameface.core.arrays import Record
 from sameface.core.camera import Perspective
 from sameface.core.geometry import euler_from_rotation
-from sameface.mesh.write import Animation
+from sameface.mesh.glb import Animation
 from sameface.morphable import MorphableModel
+from sameface.morphable.head import whole
 from sameface.photo.face import Observation
 from sameface.reconstruction import picture
 from sameface.reconstruction.in_model import InModel, Recaster, recaster_of
+from sameface.reconstruction.scalp import with_scalp
 from sameface.reconstruction.texture import texture
 
 __all__ = ["RESULT_VERSION", "Reconstruction", "View"]
@@ -69,10 +71,16 @@ class Reconstruction(Record):
     target: InModel | None = None
     """the same in another model, where `reconstruct` was given one"""
 
-    def vertices(self, view: int | None = None) -> Float[np.ndarray, "V 3"]:
-        """The neutral face, or the face with the expression of one view, mm."""
+    @property
+    def head(self) -> MorphableModel:
+        """The model with the rest of the head: its first vertices are the model's (a model not ours stays as it is)."""
+        return whole(self.model)
+
+    def vertices(self, view: int | None = None, *, head: bool = False) -> Float[np.ndarray, "V 3"]:
+        """The neutral face, or the face with the expression of one view, mm; of the whole `head` if asked for."""
         expression = None if view is None else self.views[view].expression
-        return np.float32(self.scale) * self.model.vertices(self.identity, expression)
+        model = self.head if head else self.model
+        return np.float32(self.scale) * model.vertices(self.identity, expression)
 
     @property
     def disagreement(self) -> float:
@@ -100,13 +108,14 @@ class Reconstruction(Record):
         self._must_have_photos("a skin")
         best = sorted(range(len(self.views)), key=lambda k: -self.views[k].seen.quality)[:TEXTURE_VIEWS]
         views = [self.views[k] for k in best]
-        return texture(
+        skin = texture(
             [v.seen.picture for v in views],
             [_in_picture(v) for v in views],
             [self.model.vertices(self.identity, v.expression) for v in views],
             self.model,
             quality=[v.seen.quality for v in views],
         ).pixels
+        return with_scalp(skin, self.head)
 
     def overlay(self, view: int = 0) -> UInt8[np.ndarray, "h w 3"]:
         """The face over its photo: mesh and landmarks, cut to the head."""

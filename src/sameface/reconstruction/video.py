@@ -34,7 +34,7 @@ from sameface.core.errors import BadPhoto, NoFaceFound
 from sameface.core.files import write_file
 from sameface.core.geometry import euler_from_rotation, intersection_over_union
 from sameface.core.processes import few_threads
-from sameface.mesh.write import Animation
+from sameface.mesh.glb import Animation
 from sameface.photo import MIN_SCORE
 from sameface.photo.clip import Promised, frames, promised
 from sameface.photo.face import Observation
