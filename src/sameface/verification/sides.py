@@ -15,6 +15,7 @@ from sameface.core.files import hint, read_json, sha256
 from sameface.core.npz import read_npz
 from sameface.mesh.read import read_mesh
 from sameface.morphable import default
+from sameface.morphable.head import whole
 from sameface.morphable.plausible import EYE_CENTRES, SPREADS, eye_distance, order_problem, size_problem, spread
 from sameface.photo import image
 from sameface.photo.face import Observation
@@ -165,8 +166,11 @@ def _arrays(path: Path) -> Side:
 
 
 def _face(path: Path, vertices: Float[np.ndarray, "V 3"]) -> Float[np.ndarray, "V 3"]:
-    """The same vertices, if they can be a face in millimetres; else every distance would mean something else."""
+    """The same vertices, if they can be a face in millimetres; else every distance would mean something else. Of one of
+    our whole heads only the model's vertices, which are its first."""
     model, problem = default(), ""
+    if len(vertices) == whole(model).n_vertices:
+        vertices = vertices[: model.n_vertices]
     if len(vertices) == model.n_vertices:
         usual, points = eye_distance(model.landmarks(model.mean)), model.landmarks(vertices)
         problem = size_problem(eye_distance(points) / usual, EYE_CENTRES[0] / usual, EYE_CENTRES[1] / usual)

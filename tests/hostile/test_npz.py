@@ -5,7 +5,7 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from hostile.hostile_inputs import archives
+from hostile_inputs import archives
 from sameface.core.errors import BadData
 from sameface.core.npz import read_npz
 
