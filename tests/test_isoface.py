@@ -42,7 +42,7 @@ def batch(method, table) -> dict[str, torch.Tensor]:
     rng = np.random.default_rng(0)
     items = [method.sample(table, k, rng, True) for k in (0, 1, len(table) - 2, len(table) - 1)]
     stacked = {name: torch.from_numpy(np.stack([item[name] for item in items])) for name in items[0]}
-    return stacked | {"images": stacked["images"].permute(0, 3, 1, 2) / 255}
+    return stacked | {name: stacked[name].permute(0, 3, 1, 2) / 255 for name in ("images", "others")}
 
 
 class Fixed(np.random.Generator):
@@ -111,7 +111,7 @@ def test_a_new_network_sees_a_frontal_average_face(method):
 def test_every_parameter_gets_a_finite_gradient(method, batch):
     method.train()
     terms = method.losses(batch, method(batch["images"]))
-    assert set(terms) == {"model", "points", "manual", "manual21", "identity", "expression", "faults"}
+    assert set(terms) == {"model", "points", "manual", "manual21", "pairs", "identity", "expression", "faults"}
     method.zero_grad()
     sum(terms.values()).backward()
     for name, parameter in method.named_parameters():
@@ -119,6 +119,20 @@ def test_every_parameter_gets_a_finite_gradient(method, batch):
         assert parameter.grad.isfinite().all(), name
     for name, head in method.heads.items():
         assert head.weight.grad.abs().max() > 0, name
+
+
+def test_pairs_ask_for_the_change_and_not_for_the_place(method, batch):
+    """Points that move as the labels do cost nothing, wherever they are."""
+    labels = {"landmarks": batch["landmarks"], "other_landmarks": batch["landmarks"]}
+    same = batch | labels | {"others": batch["images"]}
+    weight = torch.ones(len(batch["images"]), DENSE)
+    with torch.no_grad():
+        method.eval()
+        here = method(batch["images"])
+        assert float(method.pairs(same, here, weight)) == pytest.approx(0, abs=1e-3)
+        moved = same | {"other_landmarks": batch["landmarks"] + torch.tensor([0.03, -0.04])}
+        assert float(method.pairs(moved, here, weight)) == pytest.approx(5.0, rel=1e-3)
+        method.train()
 
 
 def test_twenty_steps_lower_the_loss(batch):
@@ -300,9 +314,10 @@ def test_samples_have_the_same_shapes_always(method, table):
             item = method.sample(table, k, np.random.default_rng(k), train)
             assert {name: value.shape for name, value in item.items()} == {
                 "images": (32, 32, 3), "landmarks": (DENSE, 2), "landmarks68": (68, 2), "landmarks21": (21, 2),
-                "weight": (DENSE,), "blendshapes": (51,), "faults": (3,),
+                "weight": (DENSE,), "blendshapes": (51,), "faults": (3,), "others": (32, 32, 3),
+                "other_landmarks": (DENSE, 2),
             }  # fmt: skip
-            assert item["images"].dtype == np.uint8
+            assert item["images"].dtype == item["others"].dtype == np.uint8
 
 
 def test_a_sample_follows_from_its_generator(method, table):
@@ -318,7 +333,8 @@ def test_held_out_samples_are_not_augmented(method, table):
     assert size == pytest.approx(1 / 1.4, rel=0.01)  # the landmark box, upright to within its own turn
 
 
-def test_mirrored_samples_mirror_pixels_and_points_alike(method, table, monkeypatch):
+def test_mirrored_samples_mirror_pixels_and_points_alike(table, monkeypatch):
+    method = Method(replace(SMALL, reshaped_share=0.0))
     monkeypatch.setattr(isoface, "_jittered", lambda affine, config, rng: affine)
     monkeypatch.setattr(isoface, "augmented", lambda crop, rng: crop)
     monkeypatch.setattr(isoface, "spoiled", lambda crop, rng: (crop, np.zeros(3, np.float32)))

@@ -16,11 +16,14 @@ Losses (percent of the crop side, so that weights compare):
                                                         of the free points, so that these are right in profile too
   expression λ_exp mean_k |β_k − β*_k|                  a teacher's blendshapes; of blinks the cross entropy
   identity   λ_id mean α²                               prior N(0, 1)
+  pairs      mean_i w_i |(q_i − q'_i) − (q*_i − q'*_i)|, and of q̂: the same photo whose face is given another identity
   faults     binary cross entropy of what was done to the picture (dark, blurred, hidden)
 w is 0 for points that nobody can see: the labels of the hidden side of a turned face are guesses.
 
-Half of the crops show a face that was given another identity by a known amount (`training.reshaped`). Without them a
-network learns the average face with its pose and expression, and sees a third of what a person differs by.
+Half of the crops show a face that was given another identity by a known amount (`training.reshaped`), and every crop
+has a second one, given yet another: what is wrong with a label is the same in both, so their difference is true.
+Without them a network learns the average face with its pose and expression, and sees a third of what a person differs
+by (studies/edited.py).
 
 Adding a loss: write a function of (batch, output) below, give it a weight in Config, add a line in `Method.losses`.
 """
@@ -91,6 +94,8 @@ class Config:
     """Share of training crops with large turns, shifts and zooms, as a poor detection makes them."""
     spoiled_share: float = 0.15
     """Share of training crops that are made very dark, very blurred or are half hidden."""
+    pairs_weight: float = 1.0
+    """Weight of `pairs`; 0 leaves them out."""
     reshaped_share: float = 0.5
     """Share of training crops whose face is given another identity, N(0, 1) from its own, and labels that follow."""
 
@@ -173,16 +178,26 @@ class Method(nn.Module):
         c = self.config
         weight = self.point_weight * batch["weight"]  # pyright: ignore[reportOperatorIssue]
         weight = weight / weight.mean().clamp(min=1e-6)
+        pairs = self.pairs(batch, output, weight) if c.pairs_weight else torch.zeros(())
         return {
             "model": c.model_weight * model_distance(self.project("dense", output), batch["landmarks"], weight),
             "points": c.points_weight * points_likelihood(output, batch["landmarks"], weight),
             "manual": c.manual_weight * self.manual(batch, output),
             "manual21": c.manual21_weight * self.manual21(batch, output),
+            "pairs": c.pairs_weight * pairs,
             "identity": c.identity_weight * output["identity"].square().mean(),
             "expression": c.expression_weight * self.expression(batch, output),
             "faults": c.faults_weight
             * nn.functional.binary_cross_entropy(output["faults"].clamp(1e-4, 1 - 1e-4), batch["faults"]),
         }
+
+    def pairs(self, batch: dict[str, Tensor], output: dict[str, Tensor], weight: Tensor) -> Tensor:
+        """How far the change of the points from a crop to its other one is from the true change, percent."""
+        other = self(batch["others"])
+        true = batch["landmarks"] - batch["other_landmarks"]
+        model = self.project("dense", output) - self.project("dense", other)
+        free = output["landmarks"] - other["landmarks"]
+        return 0.5 * (model_distance(model, true, weight) + model_distance(free, true, weight))
 
     def manual(self, batch: dict[str, Tensor], output: dict[str, Tensor]) -> Tensor:
         """Distance to the hand-placed points where a row has them, percent; the jaw follows the outline."""
@@ -224,37 +239,47 @@ class Method(nn.Module):
 
     def sample(self, data: Any, index: int, rng: np.random.Generator, train: bool) -> dict[str, np.ndarray]:
         """One augmented crop: `images` (size, size, 3) uint8, landmarks of three kinds in crop units, `weight` (L,),
-        `blendshapes` (E,), `faults` (3,)."""
+        `blendshapes` (E,), `faults` (3,); `others` and `other_landmarks` of the same face with another identity."""
         item = data[index]
         points = {name: item[name].astype(np.float64) for name in ("landmarks", "landmarks68", "landmarks21")}
         picture, weight, shapes = item["image"], item["weight"], item["blendshapes"]
+        other, there = self.somebody_else(picture, points, weight > 0, rng)
         if train and rng.random() < self.config.reshaped_share:
-            mean, basis = self.dense_model
-            change = basis @ rng.normal(size=self.model.n_identity)
-            picture, points = reshaped(picture, points, points["landmarks"], weight > 0, mean, change)
+            picture, points = self.somebody_else(picture, points, weight > 0, rng)
         affine = affine_from_landmarks(points["landmarks"], points["landmarks"][self.five], self.config.size)
         affine = _jittered(affine, self.config, rng) if train else affine
         flip = train and rng.random() < 0.5
         if flip:
             affine = mirrored(affine, self.config.size)
-        crop = _warp(picture, affine, self.config.size)
+        crop, other = (_warp(one, affine, self.config.size) for one in (picture, other))
+        points["other_landmarks"] = there["landmarks"]
         points = {name: apply_affine(affine, at) / self.config.size - 0.5 for name, at in points.items()}
         if flip:
-            others = {"landmarks": self.flipped, "landmarks68": IBUG_MIRRORED, "landmarks21": AFLW_MIRRORED}
+            others = {"landmarks": self.flipped, "other_landmarks": self.flipped, "landmarks68": IBUG_MIRRORED,
+                      "landmarks21": AFLW_MIRRORED}  # fmt: skip
             points = {name: at[others[name]] for name, at in points.items()}
             weight, shapes = weight[self.flipped], shapes[self.flipped_shapes]
         faults = np.zeros(len(FAULTS), np.float32)
         if train:
-            crop = augmented(crop, rng)
+            crop, other = augmented(crop, rng), augmented(other, rng)
             if rng.random() < self.config.spoiled_share:
                 crop, faults = spoiled(crop, rng)
         return {
             "images": crop,
+            "others": other,
             **{name: at.astype(np.float32) for name, at in points.items()},
             "weight": weight.astype(np.float32),
             "blendshapes": shapes.astype(np.float32),
             "faults": faults,
         }
+
+    def somebody_else(
+        self, picture: np.ndarray, points: dict[str, np.ndarray], seen: np.ndarray, rng: np.random.Generator
+    ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        """The photo and its points with the face of another person."""
+        mean, basis = self.dense_model
+        change = basis @ rng.normal(size=self.model.n_identity)
+        return reshaped(picture, points, points["landmarks"], seen, mean, change)
 
     @cached_property
     def five(self) -> np.ndarray:
