@@ -4,8 +4,8 @@ import tracemalloc
 
 import numpy as np
 import pytest
-
 from hostile_inputs import archives
+
 from sameface.core.errors import BadData
 from sameface.core.npz import read_npz
 

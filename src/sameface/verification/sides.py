@@ -165,7 +165,7 @@ def _arrays(path: Path) -> Side:
     return Side(str(path), _face(path, vertices.astype(np.float64)))
 
 
-def _face(path: Path, vertices: Float[np.ndarray, "V 3"]) -> Float[np.ndarray, "V 3"]:
+def _face(path: Path, vertices: Float[np.ndarray, "V 3"]) -> Float[np.ndarray, "W 3"]:
     """The same vertices, if they can be a face in millimetres; else every distance would mean something else. Of one of
     our whole heads only the model's vertices, which are its first."""
     model, problem = default(), ""
