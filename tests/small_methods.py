@@ -12,12 +12,12 @@ FILES = {name: ("morphable", write_tddfa_sparse_v2) for name in ("scnn", "disent
 """method → the setting that is a file, and who writes such files"""
 SMALL: dict[str, dict[str, Any]] = {
     "disentangle": {"features": 16, "phase": 3, "persons": 8},
-    "detector": {"size": 64, "widths": (4, 4, 8, 8, 8), "blocks": (0, 0, 1, 0, 0), "neck": 8},
-    "eyes": {"size": 16, "widths": (4, 8), "blocks": (1, 1), "features": 8},
+    "detector": {"size": 64, "widths": (8, 8, 8, 8, 8), "blocks": (0, 0, 1, 0, 0), "neck": 8},
+    "eyes": {"size": 16, "widths": (8, 8), "blocks": (1, 1), "features": 8},
     "isoface": {"size": 32, "widths": (8, 8, 8), "blocks": (1, 1, 1), "features": 16},
     "landmark_depth": {"size": 32, "channels": (4, 6, 8, 8), "features": 16, "views": 8},
     "multiview": {"size": 32},
-    "recogniser": {"widths": (4, 4, 4, 4), "blocks": (1, 1, 1, 1)},
+    "recogniser": {"widths": (8, 8, 8, 8), "blocks": (1, 1, 1, 1)},
     "scnn": {"size": 48, "features": 8, "stage": 2},
     "sir": {"warm_up": 0.0, "features": 16, "persons": 8, "picture": 28},
 }

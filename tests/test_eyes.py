@@ -180,7 +180,7 @@ def test_a_photo_with_open_eyes_says_so_and_its_points_stay_near():
 @pytest.fixture(scope="module")
 def method() -> Method:
     torch.manual_seed(0)
-    return Method(Config(size=48, widths=(4, 8), blocks=(1, 1), features=8, batch=2, steps=2))
+    return Method(Config(size=48, widths=(8, 8), blocks=(1, 1), features=8, batch=2, steps=2))
 
 
 def item(k: int | None = None) -> dict[str, Any]:

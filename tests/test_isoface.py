@@ -20,7 +20,7 @@ from sameface.training.labels import IBUG_MIRRORED
 from sameface.training.methods import isoface
 from sameface.training.methods.isoface import Config, Method, model_distance, points_likelihood
 
-SMALL = Config(size=32, widths=(4, 6, 8), blocks=(1, 1, 1), features=8, batch=4, steps=2)
+SMALL = Config(size=32, widths=(8, 8, 8), blocks=(1, 1, 1), features=8, batch=4, steps=2)
 DENSE = len(POINT_IDS)
 
 

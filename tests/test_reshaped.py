@@ -12,7 +12,7 @@ SIDE = 160
 
 @pytest.fixture(scope="module")
 def model() -> tuple[np.ndarray, np.ndarray]:
-    return Method(Config(size=32, widths=(4, 4), blocks=(1, 1), features=8)).dense_model
+    return Method(Config(size=32, widths=(8, 8), blocks=(1, 1), features=8)).dense_model
 
 
 def points_of(mean: np.ndarray) -> np.ndarray:

@@ -185,7 +185,8 @@ def slit(model: MorphableModel, shape: Float[np.ndarray, "V 3"], yaw: float = 0.
     faces = model.faces[(np.linalg.norm((turned - middle)[:, :2], axis=1) < 40)[model.faces].all(1)]
     screen = (turned - middle) * scale + [side / 2, side / 2, 0]
     seen = rasterise(screen, faces, (side, side)).face
-    return float(np.asarray(ball)[faces].all(1)[seen[seen >= 0]].sum() / scale**2)
+    of_ball = np.all(ball[faces], axis=1)
+    return float(of_ball[seen[seen >= 0]].sum() / scale**2)
 
 
 def _lids_shut(model: MorphableModel, blink: Float[np.ndarray, "V 3"]) -> Float[np.ndarray, "V 3"]:

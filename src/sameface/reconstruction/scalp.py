@@ -42,7 +42,7 @@ def with_scalp(skin: UInt8[np.ndarray, "T T 3"], head: MorphableModel) -> UInt8[
     chart = _chart(head, len(skin))
     width = (max(3, len(skin) // BLUR) | 1,) * 2
     soft = cv2.blur(skin, width).astype(np.float32)
-    where = np.float32(chart.rim)[:, None]
+    where = chart.rim.astype(np.float32)[:, None]
     rim = cv2.remap(soft, where, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)[:, 0]  # type: ignore[call-overload]
     colours = np.asarray(chart.share @ rim)
     out = skin.copy()

@@ -9,6 +9,10 @@ from torch.nn import functional
 
 __all__ = ["VGG16", "SphereFace", "one_cycle", "parameter_groups", "residual"]
 
+NARROWEST = 8
+"""channels of a residual stage. Of narrower ones oneDNN's backward pass spoils the memory of the process on processors
+without AVX-512 (torch 2.13.0)"""
+
 
 class _Unit(nn.Module):
     """Two 3×3 convolutions with PReLU around a shortcut."""
@@ -104,7 +108,9 @@ def parameter_groups(network: nn.Module, weight_decay: float) -> list[dict[str, 
 
 def residual(widths: Sequence[int], blocks: Sequence[int]) -> nn.Sequential:
     """Residual blocks (He et al. 2016) with batch normalisation; the stem halves twice, every stage but the first once:
-    (B, 3, H, W) → (B, widths[-1], H / 2^(stages + 1), W / 2^(stages + 1))."""
+    (B, 3, H, W) → (B, widths[-1], H / 2^(stages + 1), W / 2^(stages + 1)). Raises ValueError for widths below 8."""
+    if min(widths) < NARROWEST:
+        raise ValueError(f"widths are {', '.join(map(str, widths))}; give at least {NARROWEST} channels to each stage")
     first = before = widths[0]
     layers: list[nn.Module] = [_convolution(3, first // 2, 2), _convolution(first // 2, first, 2)]
     for stage, (width, count) in enumerate(zip(widths, blocks, strict=True)):
