@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn import functional
 
-__all__ = ["VGG16", "SphereFace", "one_cycle", "parameter_groups", "residual"]
+__all__ = ["VGG16", "SphereFace", "Trunk", "one_cycle", "parameter_groups", "residual"]
 
 NARROWEST = 8
 """channels of a residual stage. Of narrower ones oneDNN's backward pass spoils the memory of the process on processors
@@ -124,6 +124,27 @@ def _convolution(inputs: int, outputs: int, stride: int) -> nn.Module:
     return nn.Sequential(
         nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)
     )
+
+
+class Trunk(nn.Module):
+    """Residual stages of a crop of `size` px, and a fully connected layer on the last map (where things are matters)."""
+
+    def __init__(self, size: int, widths: Sequence[int], blocks: Sequence[int], features: int):
+        super().__init__()
+        self.layers = residual(widths, blocks)
+        self.fine = 2 + blocks[0]
+        """layers up to the last map at 1/4 of the crop's side"""
+        side, last = size // 2 ** (1 + len(widths)), widths[-1]
+        self.reduce = nn.Sequential(nn.Conv2d(last, 64, 1, bias=False), nn.BatchNorm2d(64), nn.ReLU(inplace=True))
+        self.features = nn.Sequential(
+            nn.Flatten(), nn.Linear(64 * side * side, features), nn.BatchNorm1d(features), nn.ReLU()
+        )
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Features (B, features), and the maps (B, widths[0] / 2, H/2, W/2) and (B, widths[0], H/4, W/4)."""
+        half = self.layers[0](x)
+        quarter = self.layers[1 : self.fine](half)
+        return self.features(self.reduce(self.layers[self.fine :](quarter))), half, quarter
 
 
 class _Block(nn.Module):
