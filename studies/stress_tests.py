@@ -30,14 +30,13 @@ LOOP = "import os\nparent = os.getppid()\nwhile os.getppid() == parent: pass"
 KERNELS = {
     "Haswell": {"OPENBLAS_CORETYPE": "Haswell", "NPY_DISABLE_CPU_FEATURES": "X86_V4 AVX512_ICL AVX512_SPR",
                 "OPENCV_CPU_DISABLE": "AVX512-SKX", "ATEN_CPU_CAPABILITY": "avx2",
-                "MKL_ENABLE_INSTRUCTIONS": "AVX2"},
+                "MKL_ENABLE_INSTRUCTIONS": "AVX2", "ONEDNN_MAX_CPU_ISA": "AVX2"},
     "SkylakeX": {"OPENBLAS_CORETYPE": "SkylakeX"},
     "Nehalem": {"OPENBLAS_CORETYPE": "Nehalem", "NPY_DISABLE_CPU_FEATURES": "X86_V3 X86_V4 AVX512_ICL AVX512_SPR",
                 "OPENCV_CPU_DISABLE": "AVX,FP16,AVX2,AVX512-SKX", "ATEN_CPU_CAPABILITY": "default",
                 "MKL_ENABLE_INSTRUCTIONS": "SSE4_2", "ONEDNN_MAX_CPU_ISA": "SSE41"},
 }  # fmt: skip
-"""by OpenBLAS' names: AVX2, AVX-512 and SSE4.2; the second is whatever this processor has. oneDNN is not held to AVX2:
-in torch 2.13.0 that ends some processes in the middle of a gradient, after many others, whose tests pass alone"""
+"""by OpenBLAS' names: AVX2, AVX-512 and SSE4.2; the second is whatever this processor has"""
 THREADS = (1, 2, 4)
 LONGEST = 3600
 """s for a run: pytest-xdist waits forever after two of its processes were lost"""

@@ -162,10 +162,20 @@ def test_the_rate_warms_up_and_comes_down(method):
 
 
 def test_biases_and_norms_do_not_decay(method):
-    decaying, rest = method.optimizer().param_groups
-    assert rest["weight_decay"] == 0
-    assert {p.ndim for p in rest["params"]} == {1}
-    assert len(decaying["params"]) + len(rest["params"]) == len(list(method.parameters()))
+    groups = method.optimizer().param_groups
+    assert {p.ndim for group in groups if not group["weight_decay"] for p in group["params"]} == {1}
+    assert sum(len(group["params"]) for group in groups) == len(list(method.parameters()))
+
+
+def test_what_is_not_trained_stays_as_it_is(batch):
+    torch.manual_seed(0)
+    method = Method(replace(SMALL, coarse_lr=0.0)).train()
+    before = {name: value.clone() for name, value in method.state_dict().items()}
+    optimizer = method.optimizer()
+    sum(method.losses(batch, method(batch["images"])).values()).backward()
+    optimizer.step()
+    changed = {name for name, value in method.state_dict().items() if not torch.equal(value, before[name])}
+    assert changed == {name for name, _ in method.look.named_parameters(prefix="look")}
 
 
 # ── points ─────────────────────────────────────────────────────────────────────────────────────────────────

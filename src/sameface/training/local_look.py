@@ -62,9 +62,9 @@ class LocalLook(nn.Module):
 
 
 def windows(maps: Float[Tensor, "B C H W"], centres: Float[Tensor, "B L 2"]) -> Float[Tensor, "B L w w C"]:
-    """Bilinear samples of WINDOW × WINDOW cells around centres (cells; 0 is the corner of the first), outside the
-    map those of its border (a place farther out counts as one on the border). Cells of a window share their fractions, so one row of channels is read for each, and not
-    four (ONNX Runtime's GridSample takes ten times as long)."""
+    """Bilinear samples of WINDOW × WINDOW cells around centres (cells; 0 is the corner of the first), outside the map
+    those of its border; a centre outside counts as one on the border. The cells of a window share their fractions, so
+    one row of channels is read for each, and not four (ONNX Runtime's GridSample takes ten times as long)."""
     count, channels, high, wide = maps.shape
     margin = WINDOW // 2 + 1
     padded = functional.pad(maps, [margin] * 4, mode="replicate").permute(0, 2, 3, 1).reshape(-1, channels)

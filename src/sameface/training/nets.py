@@ -127,7 +127,7 @@ def _convolution(inputs: int, outputs: int, stride: int) -> nn.Module:
 
 
 class Trunk(nn.Module):
-    """Residual stages of a crop of `size` px, and a fully connected layer on the last map (where things are matters)."""
+    """Residual stages of a crop of `size` px, and a fully connected layer on the last map: where things are matters."""
 
     def __init__(self, size: int, widths: Sequence[int], blocks: Sequence[int], features: int):
         super().__init__()

@@ -3,9 +3,10 @@
 What it does: one small residual network looks at an upright face crop and says identity (σ of the morphable model),
 expression (blendshape weights), a weak-perspective camera, 164 dense landmarks each with its expected error, and what
 spoils the picture. The landmarks are the morphable model's projected points plus a free offset, so the coefficients
-explain what they can and the fit of several photos (`reconstruction/fit.py`) still gets unbiased measurements.
+explain what they can and the fit of several photos (`reconstruction/fit.py`) still gets unbiased measurements; and then
+a step, from a closer look around each (`training/local_look.py`), which sees what this person differs by.
 
-Symbols: α identity, β expression, (R, s, t) camera, q̂ = s (R v(α, β))_xy + t projected points, q = q̂ + offset,
+Symbols: α identity, β expression, (R, s, t) camera, q̂ = s (R v(α, β))_xy + t projected points, q = q̂ + offset + step,
 b expected error of a point. Lengths in *crop units*: the crop is [−½, ½]², y down.
 
 Losses (percent of the crop side, so that weights compare):
