@@ -64,9 +64,9 @@ def main(file: Path, data: str, out: Path) -> None:
     crops = np.stack([sampler.sample(held_out, k, rng, True)["images"] for k in rows])
     images = torch.tensor(crops).permute(0, 3, 1, 2) / 255
     method = unfolded(file, images)
-    (wanted,) = onnxruntime.InferenceSession(str(file)).run(["landmark_error"], {"images": images[:32].numpy()})
+    (wanted,) = onnxruntime.InferenceSession(str(file)).run(["rotation"], {"images": images[:32].numpy()})
     with torch.no_grad():
-        apart = float(np.abs(method(images[:32])["landmark_error"].numpy() - wanted).max())
+        apart = float(np.abs(method(images[:32])["rotation"].numpy() - wanted).max())
     if apart > LARGEST_DIFFERENCE:
         raise SystemExit(f"the weights of {file} give other answers in torch ({apart:.2g} apart)")
     torch.save({"step": 0, "weights": method.state_dict()}, out)
