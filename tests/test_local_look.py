@@ -50,7 +50,8 @@ def test_it_learns_to_step_onto_a_dot_from_where_it_was_pointed():
         rough = dot + 3 * (2 * torch.rand(64, 1, 2, generator=generator) - 1)
         square = (pixels[None, :, None] - dot[:, :, 1:]) ** 2 + (pixels[None, None, :] - dot[:, :, :1]) ** 2
         bright = torch.exp(-square / 8)[:, None].expand(-1, 2, -1, -1)
-        found, _ = look(bright, torch.zeros(64, 4, size // 4, size // 4), rough / size - 0.5)
+        crops = torch.zeros(64, 3, size, size)
+        found, _ = look(crops, bright, torch.zeros(64, 4, size // 4, size // 4), rough / size - 0.5)
         off = (rough / size + found - dot / size).norm(dim=-1).mean() * size
         if step == 0:
             assert float(found.detach().abs().max()) < FARTHEST / 10
@@ -64,6 +65,6 @@ def test_it_learns_to_step_onto_a_dot_from_where_it_was_pointed():
 @pytest.mark.parametrize("points", [1, 164])
 def test_it_gives_a_step_and_an_error_for_each_point(points):
     look = LocalLook(32, 8, points)
-    step, error = look(torch.rand(2, 4, 16, 16), torch.rand(2, 8, 8, 8), torch.zeros(2, points, 2))
+    step, error = look(torch.rand(2, 3, 32, 32), torch.rand(2, 4, 16, 16), torch.rand(2, 8, 8, 8), torch.zeros(2, points, 2))
     assert step.shape == (2, points, 2)
     assert error.shape == (2, points)

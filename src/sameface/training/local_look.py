@@ -33,29 +33,36 @@ class LocalLook(nn.Module):
 
     def __init__(self, size: int, width: int, points: int):
         super().__init__()
-        self.from_half = nn.Conv2d(width // 2, CHANNELS, 3, 1, 1)
+        self.stem = nn.Conv2d(3, width // 2, 3, 2, 1)
+        self.from_half = nn.Conv2d(width, CHANNELS, 3, 1, 1)
         self.from_quarter = nn.Conv2d(width, CHANNELS, 3, 1, 1)
         self.mix = nn.Conv2d(CHANNELS, CHANNELS, 3, 1, 1)
         self.first = nn.Linear(CHANNELS * WINDOW**2, HIDDEN)
         self.second = nn.Linear(HIDDEN, HIDDEN)
         self.embedding = nn.Parameter(torch.zeros(points, HIDDEN))
+        self.gain = nn.Parameter(torch.ones(points, HIDDEN))
         self.last = nn.Parameter(torch.zeros(points, HIDDEN, 3))
         self.bias = nn.Parameter(torch.zeros(points, 3))
         self.side = size // 2
-        for layer in (self.from_half, self.from_quarter, self.mix, self.first, self.second):
+        for layer in (self.stem, self.from_half, self.from_quarter, self.mix, self.first, self.second):
             nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
             nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
         nn.init.normal_(self.embedding, std=0.1)
         nn.init.normal_(self.last, std=1e-3)
 
     def forward(
-        self, half: Float[Tensor, "B h H W"], quarter: Float[Tensor, "B q _ _"], places: Float[Tensor, "B L 2"]
+        self,
+        crops: Float[Tensor, "B 3 _ _"],
+        half: Float[Tensor, "B h H W"],
+        quarter: Float[Tensor, "B q _ _"],
+        places: Float[Tensor, "B L 2"],
     ) -> tuple[Float[Tensor, "B L 2"], Float[Tensor, "B L"]]:
         """Steps in crop units ([−½, ½]², y down) and what to add to log b."""
+        half = torch.cat([half, functional.relu(self.stem(crops))], dim=1)
         coarse = functional.interpolate(self.from_quarter(quarter), scale_factor=2.0, mode="bilinear")
         maps = functional.relu(self.mix(functional.relu(self.from_half(half) + coarse)))
         seen = windows(maps.float(), (places + 0.5) * self.side)
-        hidden = functional.relu(self.first(seen.flatten(2)) + self.embedding)
+        hidden = functional.relu(self.first(seen.flatten(2)) * self.gain + self.embedding)
         hidden = functional.relu(self.second(hidden))
         said = torch.einsum("blh,lhk->blk", hidden.float(), self.last) + self.bias
         return FARTHEST * torch.tanh(said[..., :2]), said[..., 2]

@@ -57,15 +57,17 @@ def reshaped(
     u = cv2.resize(field, tuple(image.shape[1::-1]), interpolation=cv2.INTER_LINEAR).astype(np.float32)
     rows, columns = np.indices(image.shape[:2], dtype=np.float32)
     moved = cv2.remap(image, columns + u[..., 0], rows + u[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    return moved, {name: _followed(at, u) for name, at in labels.items()}
+    ends = np.cumsum([len(at) for at in labels.values()])[:-1]
+    followed = _followed(np.concatenate(list(labels.values())), u)
+    return moved, dict(zip(labels, np.split(followed, ends), strict=True))
 
 
 def _spline(knots: np.ndarray, values: np.ndarray, size: np.ndarray) -> np.ndarray:
     """(GRID, GRID, 2) the thin-plate spline through `values` (K, 2) at `knots`, at the middles of a grid's cells."""
 
     def kernel(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-        square = ((a[:, None] - b) ** 2).sum(2)
-        return square * np.log(np.maximum(square, 1e-12))
+        square = np.maximum((a**2).sum(1)[:, None] + (b**2).sum(1) - 2 * a @ b.T, 1e-12)
+        return square * np.log(square)
 
     affine = np.concatenate([np.ones((len(knots), 1)), knots], axis=1)
     matrix = np.block([[kernel(knots, knots) + SMOOTH * np.eye(len(knots)), affine], [affine.T, np.zeros((3, 3))]])
@@ -78,9 +80,10 @@ def _spline(knots: np.ndarray, values: np.ndarray, size: np.ndarray) -> np.ndarr
 
 def _followed(points: np.ndarray, u: np.ndarray) -> np.ndarray:
     """Where points of the picture lie after it moved: y with y + u(y) = q."""
-    at = points.astype(np.float64)
+    known = np.nan_to_num(points)
+    at = known
     for _ in range(8):
-        places = (np.nan_to_num(at) - 0.5).astype(np.float32)[None]
+        places = (at - 0.5).astype(np.float32)[None]
         pulled = cv2.remap(u, places[..., 0], places[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)[0]
-        at = points - pulled
-    return at
+        at = known - pulled
+    return np.where(np.isfinite(points), at, np.nan)

@@ -17,7 +17,7 @@ Losses (percent of the crop side, so that weights compare):
                                                         of the free points, so that these are right in profile too
   expression λ_exp mean_k |β_k − β*_k|                  a teacher's blendshapes; of blinks the cross entropy
   identity   λ_id mean α²                               prior N(0, 1)
-  pairs      mean_i w_i |(q_i − q'_i) − (q*_i − q'*_i)|, and of q̂: the same photo whose face is given another identity
+  pairs      mean_i w_i / b_i |(q_i − q'_i) − (q*_i − q'*_i)|, of q̂ without b: the same photo, another identity
   faults     binary cross entropy of what was done to the picture (dark, blurred, hidden)
 w is 0 for points that nobody can see: the labels of the hidden side of a turned face are guesses.
 
@@ -98,6 +98,8 @@ class Config:
     """Share of training crops with large turns, shifts and zooms, as a poor detection makes them."""
     spoiled_share: float = 0.15
     """Share of training crops that are made very dark, very blurred or are half hidden."""
+    clean_share: float = 0.5
+    """Share of training crops whose pictures stay as they are: what a person differs by is less than a blurred pixel."""
     pairs_weight: float = 1.0
     """Weight of `pairs`; 0 leaves them out."""
     reshaped_share: float = 0.5
@@ -163,7 +165,8 @@ class Method(nn.Module):
     def forward(self, images: Float[Tensor, "B 3 H W"]) -> dict[str, Tensor]:
         """Crops in [0, 1] → identity (B, S), expression (B, E), rotation (B, 3, 3), scale (B,) crop units/mm,
         translation (B, 2), landmarks (B, L, 2) and landmark_error (B, L) in crop units, faults (B, 3) probabilities."""
-        features, half, quarter = self.trunk((images - 0.5) * 4.0)
+        crops = (images - 0.5) * 4.0
+        features, half, quarter = self.trunk(crops)
         raw = {name: head(features).float() for name, head in self.heads.items()}
         identity, expression = raw["identity"], torch.sigmoid(raw["expression"])
         rotation = rotation_from_6d(raw["camera"][:, :6])
@@ -172,7 +175,7 @@ class Method(nn.Module):
         out = {"identity": identity, "expression": expression, "rotation": rotation, "scale": scale,
                "translation": translation}  # fmt: skip
         coarse = self.project("dense", out).detach() + 0.1 * raw["offset"].reshape(-1, self.n_points, 2)
-        step, error = self.look(half, quarter, coarse.detach())
+        step, error = self.look(crops, half, quarter, coarse.detach())
         return out | {
             "landmarks": coarse + step,
             "landmark_error": torch.exp((raw["error"] + error).clamp(-7, 0)),
@@ -213,7 +216,9 @@ class Method(nn.Module):
         true = batch["landmarks"] - batch["other_landmarks"]
         model = self.project("dense", output) - self.project("dense", other)
         free = output["landmarks"] - other["landmarks"]
-        return 0.5 * (model_distance(model, true, weight) + model_distance(free, true, weight))
+        error = output["landmark_error"].detach()
+        sure = (error.mean() / error).clamp(max=3)
+        return 0.5 * (model_distance(model, true, weight) + model_distance(free, true, weight * sure))
 
     def manual(self, batch: dict[str, Tensor], output: dict[str, Tensor]) -> Tensor:
         """Distance to the hand-placed points where a row has them, percent; the jaw follows the outline."""
@@ -281,7 +286,8 @@ class Method(nn.Module):
             weight, shapes = weight[self.flipped], shapes[self.flipped_shapes]
         faults = np.zeros(len(FAULTS), np.float32)
         if train:
-            crop, other = augmented(crop, rng), augmented(other, rng)
+            if rng.random() >= self.config.clean_share:
+                crop, other = augmented(crop, rng), augmented(other, rng)
             if rng.random() < self.config.spoiled_share:
                 crop, faults = spoiled(crop, rng)
         return {
