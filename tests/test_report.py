@@ -20,8 +20,9 @@ from sameface.core.geometry import rotation_from_euler
 from sameface.photo.face import Observation
 from sameface.reconstruction import picture, report
 from sameface.reconstruction.cameras import perspective_from_weak
-from sameface.reconstruction.report import clay, write_report
+from sameface.reconstruction.report import write_report
 from sameface.reconstruction.result import Reconstruction, View
+from sameface.reconstruction.viewer import clay
 
 DOCS = Path(__file__).parent.parent / "docs"
 EVIL = "<script>alert(1)</script>.jpg"

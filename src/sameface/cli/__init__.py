@@ -291,6 +291,7 @@ def _outcome(given: list[str]) -> tuple[str, int]:
 
 def _run(given: list[str]) -> int:
     from sameface.cli import plugged
+    from sameface.cli.app import app
     from sameface.cli.bulk import bulk
     from sameface.cli.model import VERBS, model_help
 
@@ -305,7 +306,7 @@ def _run(given: list[str]) -> int:
     verbs = {
         "reconstruct": reconstruct, "bulk": bulk, "verify": verify, "evaluate": plugged.evaluate_help,
         "train": plugged.train_help, "export": export, "data": data, "fit-set": plugged.fit_set_help, "synth": synth,
-        "model": model_help, "doctor": doctor,
+        "model": model_help, "app": app, "doctor": doctor,
     }  # fmt: skip
     return tyro.extras.subcommand_cli_from_dict(verbs, args=given, prog="sameface", description=DESCRIPTION)
 
