@@ -1,7 +1,8 @@
 """Who may see what: a session is one browser, known by a random name in a cookie, and its jobs are nobody else's.
 
-All files lie in one temporary folder, which only this user of the machine may read. They go when their page is closed,
-when a session was not heard of for a while, and when the app ends; what a killed app left goes when the next one begins.
+All files lie in one temporary folder, which only this user of the machine may read. They go when their page is
+closed, when a session was not heard of for a while, and when the app ends; what a killed app left goes when the next
+one begins.
 """
 
 import os
@@ -25,7 +26,7 @@ from sameface.reconstruction.outputs import stem, unused
 __all__ = ["Limits", "Refused", "Sessions"]
 
 PREFIX = "sameface-app-"
-IDLE = 900.0
+IDLE = 600.0
 """s after which a session that was not heard of is over; its page asks once a minute"""
 MOST_SESSIONS, MOST_JOBS = 64, 12
 AT_ONCE = 1 << 20

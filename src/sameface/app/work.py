@@ -1,7 +1,7 @@
 """What the app does with the files of a job, in a process of its own, which may be ended at any time.
 
-A job is a folder: `given/` holds what was uploaded, of two people in `given/first/` and `given/second/`; what is made is
-put beside it. Messages name files as they lie in `given/`, so nobody reads a path of this machine.
+A job is a folder: `given/` holds what was uploaded, of two people in `given/first/` and `given/second/`; what is made
+is put beside it. Messages name files as they lie in `given/`, so nobody reads a path of this machine.
 """
 
 import os

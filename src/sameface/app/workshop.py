@@ -1,4 +1,4 @@
-"""One worker process for all jobs, in the order they were asked for; it is ended when a job takes too long or is left."""
+"""One worker process for all jobs, in the order they were asked for; it is ended when one takes too long or is left."""
 
 import math
 import multiprocessing

@@ -31,6 +31,8 @@ STILL = 1e-2
 """mm; a blendshape moves the vertices that it moves by more than this"""
 MOST_APART = 65.0
 """mm; more does not fit into the 16 bits of a distance"""
+NOT_TOLD = 65535
+"""in place of a distance"""
 
 
 def write_page(
@@ -56,7 +58,7 @@ def _template() -> str:
 def packed(
     model: MorphableModel, vertices: Float[np.ndarray, "V 3"], apart: Float[np.ndarray, " V"] | None = None
 ) -> dict[str, Any]:
-    """A mesh of the model's topology, and how far `apart` (mm) something lies at each vertex."""
+    """A mesh of the model's topology, and how far `apart` (mm, NaN: not told) something lies at each vertex."""
     positions, step = quantised(vertices)
     first = model.extra.get("same_place", np.arange(model.n_vertices))
     twice = np.flatnonzero(first != np.arange(model.n_vertices))
@@ -68,7 +70,8 @@ def packed(
         "twins": as_text(np.stack([first[twice], twice], axis=1).astype("<u4")),
     }
     if apart is not None:
-        face["disagreement"] = as_text(np.round(np.minimum(apart, MOST_APART) * 1000).astype("<u2"))  # µm
+        micrometres = np.round(np.minimum(apart, MOST_APART) * 1000)
+        face["disagreement"] = as_text(np.where(np.isnan(apart), NOT_TOLD, micrometres).astype("<u2"))
     return face
 
 

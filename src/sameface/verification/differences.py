@@ -16,7 +16,11 @@ from sameface.verification.verify import Verdict
 
 __all__ = ["write_differences"]
 
-HEADLINES = {True: "Alike enough for one person", False: "Too different for one person", None: "The shapes cannot say"}
+HEADLINES = {
+    True: "These shapes could be one person's",
+    False: "These shapes are too different for one person",
+    None: "These shapes cannot say whether it is one person",
+}
 
 
 def write_differences(first: Side, second: Side, verdict: Verdict, path: Path) -> Path:
@@ -28,7 +32,7 @@ def write_differences(first: Side, second: Side, verdict: Verdict, path: Path) -
     head, (here, there) = whole(default()), (_head(side) for side in (first, second))
     there = _laid_over(there, here)
     offset = there - here
-    apart = np.where(_compared(), np.linalg.norm(offset, axis=1), 0.0)
+    apart = np.where(_compared(), np.linalg.norm(offset, axis=1), np.nan)
     towards = "first → second"
     face = packed(head, here, apart) | packed_targets([offset])
     face |= {
@@ -47,23 +51,24 @@ def write_differences(first: Side, second: Side, verdict: Verdict, path: Path) -
 
 _BODY = """
 <h2>How to read this</h2>
-<p><b>Only shapes are compared</b>, neutral and in millimetres of an average head: no colours, no hair, no expression. The second
-face is laid over the first by the best rigid motion; colours say how far apart they then are, from blue (nothing) to red. What is
-counted, and coloured, is the face; the rest of the head is not seen well enough in photos. <b>From one photo of each
-this is often wrong</b>; several photos of each, from different sides, say more. Identify nobody by it.</p>
+<p><b>Only shapes are compared</b>, neutral and in millimetres of an average head: no colours, no hair, no expression.
+The second face is laid over the first by the best rigid motion; colours say how far apart they then are, from blue
+(nothing) to red. What is counted, and coloured, is the face: photos tell too little of the rest of a head. <b>From one
+photo of each this is often wrong</b>; several photos of each, from different sides, say more. Identify nobody by
+it.</p>
 {{notes}}
 """
 
 
 def _facts(verdict: Verdict) -> str:
-    counts = [f"{n or '?'} photo{'' if n == 1 else 's'}" for n in verdict.photos]
-    apart = ["one photo only" if x is None else f"{x:.2f} mm" for x in verdict.disagreement]
+    pairs = zip(verdict.photos, verdict.disagreement, strict=True)
+    sides = ["one photo" if n == 1 else f"{n or '?'} photos" + (f", {x:.2f} mm apart" if x else "") for n, x in pairs]
     facts = [
         ("apart", f"{verdict.distance_mm:.2f} mm RMS over the face"),
         ("probability of one person", f"{verdict.chance}, if it was as likely as not before"),
         ("error rate of the verdict", f"{100 * verdict.far:g} %"),
-        ("first", f"{counts[0]}, which disagree by: {apart[0]}"),
-        ("second", f"{counts[1]}, which disagree by: {apart[1]}"),
+        ("first", sides[0]),
+        ("second", sides[1]),
     ]
     return "".join(f"<div><dt>{name}</dt><dd>{escape(value)}</dd></div>" for name, value in facts)
 
