@@ -113,10 +113,10 @@ class App(ThreadingHTTPServer):
         if not isinstance(sys.exception(), OSError):
             super().handle_error(request, client_address)
 
-    def server_close(self) -> None:
+    def end(self) -> None:
         """End the work and remove all files."""
         self.over.set()
-        super().server_close()
+        self.server_close()
         self.workshop.close()
         self.sessions.close()
 

@@ -15,8 +15,9 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass, field
 from http import HTTPStatus
+from io import BufferedIOBase
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, NamedTuple
 
 from sameface.app.work import KINDS
 from sameface.app.workshop import Job, Workshop
@@ -124,7 +125,7 @@ class Sessions:
             raise Refused(HTTPStatus.NOT_FOUND, "this is gone, or is not yours; load the page again")
         return job
 
-    def take(self, session: Session, number: str, side: str, name: str, length: int, source: BinaryIO) -> None:
+    def take(self, session: Session, number: str, side: str, name: str, length: int, source: BufferedIOBase) -> None:
         """Write `length` bytes of an uploaded file into a job."""
         job = self.job(session, number)
         if job.state != "filling" or side not in KINDS[job.kind]:

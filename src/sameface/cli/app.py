@@ -1,7 +1,6 @@
 """`sameface app`: the toolkit in a browser."""
 
 import sys
-import webbrowser
 
 from sameface.cli.exits import DONE
 from sameface.core.errors import BadOutput, in_one_line
@@ -55,10 +54,13 @@ def app(
             warning = "whoever reaches this machine can use the app, and photos travel unencrypted: trust that network"
             print(f"warning: with --host {host}, {warning}", file=sys.stderr)
         if open:
+            import webbrowser
+
             webbrowser.open(served.address)
         served.serve_forever()
     except KeyboardInterrupt:
-        print("the app has ended; its files are removed")
+        pass  # the way to end it
     finally:
-        served.server_close()
+        served.end()
+    print("the app has ended; its files are removed")
     return DONE
