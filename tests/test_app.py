@@ -1,5 +1,6 @@
 """The app without a browser: what it answers, to whom, how much it takes, and what is left of it."""
 
+import base64
 import io
 import json
 import os
@@ -30,6 +31,8 @@ from sameface.app.server import PATIENCE, App, is_local
 from sameface.app.sessions import Limits, Refused, Sessions
 from sameface.app.work import Task, outcome
 from sameface.app.workshop import DIED, Job, Workshop
+from sameface.morphable import default
+from sameface.reconstruction.viewer import NOT_TOLD
 
 LIMITS = Limits(photos=3, megabytes=5, seconds=2.0)
 PATH = re.escape(tempfile.gettempdir())
@@ -187,6 +190,12 @@ def test_two_people_are_compared_and_the_difference_can_be_turned(tmp_path, phot
     assert "What each photo said" not in page
     face = json.loads(re.search(r'id="face">(.*?)</script>', page)[1])
     assert face["names"] == ["second"]
+    apart = np.frombuffer(base64.b64decode(face["disagreement"]), "<u2")
+    apart = apart[apart < NOT_TOLD] / 1000  # µm, where anything is told: the distance is the RMS of what is shown
+    assert len(apart) == default().regions["face"].sum()
+    assert np.sqrt((apart**2).mean()) == pytest.approx(verdict["distance_mm"], abs=1e-3)
+    deltas = np.frombuffer(base64.b64decode(face["deltas"]), "<i2").reshape(-1, 3) * face["morph_step"]
+    assert np.linalg.norm(deltas, axis=1).max() >= apart.max() - 0.01
     assert "Identify nobody by it" in page
 
 
@@ -242,7 +251,8 @@ def test_only_files_of_the_answer_are_given_out(made):
     visitor, job, _ = made
     for name in ("given", "given%2Feileen.png", "..%2F..%2Fetc%2Fpasswd", "%2e%2e", "neutral.obj", ""):
         assert visitor.ask("GET", f"/jobs/{job}/{name}")[0] == HTTPStatus.NOT_FOUND
-    assert visitor.ask("GET", "/etc/passwd")[0] == HTTPStatus.NOT_FOUND
+    for path in ("/etc/passwd", "//[", "/jobs", "/jobs/a/b/c?download&%"):
+        assert visitor.ask("GET", path)[0] == HTTPStatus.NOT_FOUND
     for method in ("POST", "PUT", "DELETE"):
         assert visitor.ask(method, "/other")[0] == HTTPStatus.NOT_FOUND
 
@@ -299,7 +309,10 @@ def test_a_job_takes_what_it_asks_for_and_begins_once(visitor, photo):
     assert visitor.put(job, "a.jpg", photo, "first") == HTTPStatus.CREATED
     assert visitor.told("POST", f"/jobs/{job}") == {"message": "a file is missing; choose one first"}
     assert visitor.ask("POST", "/jobs?kind=dance")[0] == HTTPStatus.BAD_REQUEST
-    assert visitor.ask("PUT", f"/jobs/{job}?side=first", None, Content_Length="many")[0] == HTTPStatus.LENGTH_REQUIRED
+    for headers in ({"Content_Length": "many"}, {"Content_Length": "²"}, {"Transfer_Encoding": "chunked"}):
+        status, told, _ = visitor.ask("PUT", f"/jobs/{job}?side=first", None, **headers)
+        assert status == HTTPStatus.LENGTH_REQUIRED
+        assert ("Connection" in told) == ("Transfer_Encoding" in headers)
     job = visitor.job()
     visitor.put(job, "a.jpg", b"no photo")
     assert visitor.done(job)["state"] == "failed"

@@ -22,15 +22,14 @@ import socket
 import sys
 import threading
 from collections.abc import Callable
-from contextlib import suppress
-from functools import cache, partial
+from functools import cache
 from http import HTTPStatus
 from http.cookies import CookieError, SimpleCookie
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, quote, unquote, urlsplit
+from urllib.parse import parse_qs, quote, unquote
 
 from sameface import __version__
 from sameface.app.sessions import Limits, Refused, Session, Sessions
@@ -155,12 +154,14 @@ class Handler(BaseHTTPRequestHandler):
     # ── requests ──
 
     def _answered(self, how: Callable[[list[str], dict[str, str]], None]) -> None:
-        self.unread = int(length) if (length := self.headers.get("Content-Length", "0")).isdigit() else 0
+        length = self.headers.get("Content-Length", "")
+        self.length = int(length) if length.isascii() and length.isdigit() else None
+        self.unread = bool(self.length or "Transfer-Encoding" in self.headers)
         try:
             self._check_where_from()
-            url = urlsplit(self.path)
-            asked = {key: values[0] for key, values in parse_qs(url.query).items()}
-            how([unquote(part) for part in url.path.split("/")[1:]], asked)
+            path, _, query = self.path.partition("?")
+            asked = {key: values[0] for key, values in parse_qs(query, keep_blank_values=True).items()}
+            how([unquote(part) for part in path.split("/")[1:]], asked)
         except Refused as refused:
             self._say(refused.status, {"message": str(refused)})
         except SameFaceError as error:  # the disk is full
@@ -183,7 +184,7 @@ class Handler(BaseHTTPRequestHandler):
             case ["jobs", number]:
                 self._say(HTTPStatus.OK, self.server.sessions.told(self._session(), number))
             case ["jobs", number, name]:
-                self._send_file(self.server.sessions.file(self._session(), number, name))
+                self._send_file(self.server.sessions.file(self._session(), number, name), "download" in asked)
             case _:
                 raise Refused(HTTPStatus.NOT_FOUND, "there is no such page")
 
@@ -204,12 +205,11 @@ class Handler(BaseHTTPRequestHandler):
     def _put(self, parts: list[str], asked: dict[str, str]) -> None:
         match parts:
             case ["jobs", number]:
-                if not self.headers.get("Content-Length", "").isdigit():
+                if self.length is None:
                     raise Refused(HTTPStatus.LENGTH_REQUIRED, "how long is the file?")
-                length, session = self.unread, self._session()
-                take = partial(self.server.sessions.take, session, number, asked.get("side", ""))
-                take(asked.get("name", "photo"), length, self.rfile)
-                self.unread = 0
+                side, name, session = asked.get("side", ""), asked.get("name", "photo"), self._session()
+                self.server.sessions.take(session, number, side, name, self.length, self.rfile)
+                self.unread = False
                 self._say(HTTPStatus.CREATED, {})
             case _:
                 raise Refused(HTTPStatus.NOT_FOUND, "there is no such page")
@@ -248,10 +248,10 @@ class Handler(BaseHTTPRequestHandler):
         self._head(HTTPStatus.OK, "text/html; charset=utf-8", len(body := page.encode()), headers)
         self.wfile.write(body)
 
-    def _send_file(self, path: Path) -> None:
+    def _send_file(self, path: Path, to_keep: bool) -> None:
         kind = KINDS.get(path.suffix) or mimetypes.guess_type(path.name)[0] or "application/octet-stream"
         headers = {"Content-Security-Policy": ANSWER_POLICY}
-        if path.suffix != ".html" or "download" in urlsplit(self.path).query:
+        if path.suffix != ".html" or to_keep:
             headers["Content-Disposition"] = f"attachment; filename*=UTF-8''{quote(path.name)}"
         try:
             file = path.open("rb")
@@ -278,6 +278,4 @@ class Handler(BaseHTTPRequestHandler):
             self.send_header(name, value)
         if self.unread:
             self.send_header("Connection", "close")
-            with suppress(OSError):
-                self.connection.settimeout(2.0)
         self.end_headers()

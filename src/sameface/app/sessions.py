@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 
 from sameface.app.work import KINDS
 from sameface.app.workshop import Job, Workshop
+from sameface.core.errors import BadOutput
 from sameface.core.files import make_folder, names_in, runs, written
 from sameface.reconstruction.outputs import stem, unused
 
@@ -137,14 +138,17 @@ class Sessions:
             taken = {one.lower() for one in names_in(job.given / side)}
             path = job.given / side / _unused_file(safe, taken)
             path.touch()  # so that it counts while it comes
-        with written(path) as file:
-            while length:
-                piece = source.read(min(length, AT_ONCE))
-                if not piece:
-                    path.unlink(missing_ok=True)
-                    raise Refused(HTTPStatus.BAD_REQUEST, f"{name} broke off on its way; try again")
-                file.write(piece)
-                length -= len(piece)
+        try:
+            with written(path) as file:
+                while length:
+                    piece = _piece(source, min(length, AT_ONCE))
+                    if not piece:
+                        raise Refused(HTTPStatus.BAD_REQUEST, f"{name} broke off on its way; try again")
+                    file.write(piece)
+                    length -= len(piece)
+        except (Refused, BadOutput):
+            path.unlink(missing_ok=True)
+            raise
 
     def start(self, session: Session, number: str) -> None:
         """The files of a job are all there: do it."""
@@ -196,6 +200,14 @@ class Sessions:
                 HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
                 f"all files together may have {self.limits.megabytes} MB here; give fewer or smaller ones",
             )
+
+
+def _piece(source: BufferedIOBase, length: int) -> bytes:
+    """Some of what comes; nothing where it does not come any more."""
+    try:
+        return source.read(length)
+    except OSError:
+        return b""
 
 
 def _unused_file(name: str, taken: set[str]) -> str:

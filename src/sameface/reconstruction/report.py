@@ -53,7 +53,7 @@ def write_report(
     path = Path(path)
     numbers = reconstruction.as_json()
     parts = {
-        "title": escape(_title(reconstruction)),
+        "title": escape(_title(reconstruction, animation is not None)),
         "facts": _facts(reconstruction, numbers),
         "photos": "\n".join(_photo(reconstruction, k, view) for k, view in enumerate(numbers["views"])),
         "dropped": _dropped(numbers["dropped"]),
@@ -132,9 +132,9 @@ def _jpeg(pixels: UInt8[np.ndarray, "H W 3"], quality: int) -> str:
 # ── what people read ───────────────────────────────────────────────────────────────────────────────────────
 
 
-def _title(answer: Reconstruction) -> str:
-    count = len(answer.views)
-    return "A face from one photo" if count == 1 else f"A face from {count} photos"
+def _title(answer: Reconstruction, moving: bool = False) -> str:
+    count, what = len(answer.views), "frame" if moving else "photo"
+    return f"A face from one {what}" if count == 1 else f"A face from {count} {what}s"
 
 
 def _facts(answer: Reconstruction, numbers: dict[str, Any]) -> str:

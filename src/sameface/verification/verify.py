@@ -32,7 +32,7 @@ from sameface.reconstruction.reconstruct import shape_distance
 from sameface.verification.calibration import FARS, limit, packaged, probability
 from sameface.verification.sides import Person, Side, read_side
 
-__all__ = ["Verdict", "compare", "read_sides", "verify"]
+__all__ = ["Verdict", "check_far", "compare", "read_sides", "verify"]
 
 
 @dataclass(frozen=True)
@@ -119,8 +119,14 @@ def verify(
     NoFaceFound, naming the photos, if a side has no usable photo, BadData for a broken saved result and for meshes of
     two topologies, ValueError for a `far` outside 0.01 … 0.5.
     """
-    _check_far(far)
+    check_far(far)
     return compare(*read_sides(a, b, predictor=predictor, min_score=min_score), far=far)
+
+
+def check_far(far: float) -> None:
+    """Raise ValueError for an error rate that the calibration does not know."""
+    if not FARS[0] <= far <= FARS[-1]:
+        raise ValueError(f"far is {far:g}; the calibration knows error rates from {FARS[0]:g} to {FARS[-1]:g}")
 
 
 def read_sides(a: Person, b: Person, *, predictor: str = "default", min_score: float = MIN_SCORE) -> tuple[Side, Side]:
@@ -131,7 +137,7 @@ def read_sides(a: Person, b: Person, *, predictor: str = "default", min_score: f
 
 def compare(first: Side, second: Side, *, far: float = 0.1) -> Verdict:
     """What the shapes of two people say. Raises BadData for meshes of two topologies, ValueError for a bad `far`."""
-    _check_far(far)
+    check_far(far)
     sides = (first, second)
     if len(first.vertices) != len(second.vertices):
         raise BadData(
@@ -166,11 +172,6 @@ def compare(first: Side, second: Side, *, far: float = 0.1) -> Verdict:
 
 
 # ── inside ─────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def _check_far(far: float) -> None:
-    if not FARS[0] <= far <= FARS[-1]:
-        raise ValueError(f"far is {far:g}; the calibration knows error rates from {FARS[0]:g} to {FARS[-1]:g}")
 
 
 def _distance(first: np.ndarray, second: np.ndarray) -> float:
