@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from sameface.core.camera import WeakPerspective
-from sameface.core.geometry import rotation_from_euler
+from sameface.core.geometry import rotation_from_euler, rotation_from_quaternion
 from sameface.mesh.glb import Animation
 from sameface.morphable.head import normals
 from sameface.reconstruction import picture
@@ -102,16 +102,11 @@ def _film(animation: Animation | None) -> dict[str, Any]:
     """When each frame is shown, its weights in 255ths, and the head's rotation (float32)."""
     if animation is None:
         return {}
-    x, y, z, w = animation.rotation.T.astype(np.float64)
-    turns = [
-        1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w),
-        2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w),
-        2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y),
-    ]  # fmt: skip
+    turns = rotation_from_quaternion(animation.rotation[:, [3, 0, 1, 2]].astype(np.float64))
     film = {
         "seconds": np.round(animation.seconds, 4).tolist(),
         "weights": as_text(np.round(255 * np.clip(animation.weights, 0, 1)).astype(np.uint8)),
-        "turns": as_text(np.stack(turns, axis=1).astype("<f4")),
+        "turns": as_text(turns.astype("<f4")),
     }
     return {"film": film}
 
