@@ -176,6 +176,27 @@ def test_what_cannot_be_used_is_said_in_words(visitor):
         assert not re.search(PATH + "|Traceback", told["message"])
 
 
+def test_whoever_waits_is_told_how_far_it_is(tmp_path, photo, monkeypatch):
+    (tmp_path / "given").mkdir()
+    (tmp_path / "given" / "eileen.png").write_bytes(photo)
+    (tmp_path / "given" / "tea.png").write_bytes(encoded(scenery()))
+    said = []
+    state, answer = in_place("face", tmp_path, tell=lambda *at: said.append(at))
+    assert said == [
+        ("looking at the photos", 0, 2), ("looking at the photos", 1, 2), ("looking at the photos", 2, 2),
+        ("fitting the face", 0, 0), ("writing the files", 0, 0),
+    ]  # fmt: skip
+    assert (state, answer["page"]) == ("done", "report.html")
+    (tmp_path / "given" / "eileen.png").unlink()
+    assert in_place("face", tmp_path)[1].startswith("no face in tea.png")
+    monkeypatch.setattr("sameface.reconstruction.reconstruct.look", _no_memory)
+    assert in_place("face", tmp_path) == ("failed", "this does not fit into memory; give fewer or smaller files")
+
+
+def _no_memory(*_, **__):
+    raise MemoryError
+
+
 def test_two_people_are_compared_and_the_difference_can_be_turned(tmp_path, photo):
     for side, content in (("first", photo), ("second", GRACE.read_bytes())):
         (tmp_path / "given" / side).mkdir(parents=True)
@@ -350,11 +371,11 @@ def test_a_job_that_takes_too_long_is_stopped_and_the_next_is_done(tmp_path, pho
         shop.process.kill()
         shop.process.join()
         assert "holds text" in asked(shop, tmp_path / "c", b"text").message  # one that ended between jobs is replaced
-        dying = asked(shop, tmp_path / "d", photo, wait=lambda job: job.state == "working")
+        dying = asked(shop, tmp_path / "d", photo, wait=lambda job: job.at[0])
         shop.process.kill()
         until(lambda: dying.state == "failed")
         assert dying.message == DIED
-        left = asked(shop, tmp_path / "e", photo, wait=lambda job: job.state == "working")
+        left = asked(shop, tmp_path / "e", photo, wait=lambda job: job.at[0])
         queued = asked(shop, tmp_path / "f", photo, wait=lambda job: True)
         assert shop.before(queued) == 1
         shop.leave(queued)
