@@ -257,7 +257,7 @@ def test_with_the_keyboard_only(page, files):
 
 def test_on_a_phone_of_400_px(page, files):
     page.driver.execute_cdp_cmd(
-        "Emulation.setDeviceMetricsOverride", {"width": 400, "height": 800, "deviceScaleFactor": 1, "mobile": True}
+        "Emulation.setDeviceMetricsOverride", {"width": 400, "height": 800, "deviceScaleFactor": 1, "mobile": False}
     )
     try:
         for kind in ("verify", "video", "face"):
