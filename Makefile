@@ -2,6 +2,7 @@
 # make coverage   the same, and the tests must reach 97 % of the lines (twice the time)
 # make test-versions   the lowest and the newest versions of every dependency, on every Python there is (an hour)
 # make hostile   more than 1,000 damaged and hostile inputs through every door -> results/hostile.json (Linux; minutes)
+# make test-app   the app in headless Chromium (Debian: apt-get install chromium chromium-driver)
 # make demo   two famous photos -> demo/
 # Each sets up its own virtual environment in .venv the first time (Python 3.11 or newer, package registries).
 
@@ -14,7 +15,7 @@ export PYTHONDONTWRITEBYTECODE :=
 
 MAKEFLAGS += --jobs=2
 
-.PHONY: test coverage checks tests test-versions slow hostile demo format clean
+.PHONY: test coverage checks tests test-versions slow test-app hostile demo format clean
 .DELETE_ON_ERROR:
 
 test: checks tests
@@ -38,6 +39,11 @@ test-versions: .venv/.dev
 
 slow: .venv/.dev
 	OMP_NUM_THREADS=2 $(BIN)/python -m pytest -m slow
+
+test-app: .venv/.dev
+	@command -v chromedriver >/dev/null || { echo "no chromedriver; Debian: apt-get install chromium chromium-driver"; exit 1; }
+	$(PIP) install selenium
+	OMP_NUM_THREADS=2 $(BIN)/python -m pytest -m browser tests/browser
 
 hostile: .venv/.dev
 	$(BIN)/python studies/hostile.py

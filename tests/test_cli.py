@@ -512,6 +512,8 @@ def test_two_photos_of_one_file_are_compared(run):
     assert " mm" in out
     assert json.loads(Path("verdict.json").read_text())["distance_mm"] < 0.01
     assert run("verify", "anna.png", "anna.png", "--quiet", verb=False)[1] in ("same\n", "unsure\n", "different\n")
+    assert run("verify", "anna.png", "anna.png", "--page", "page.html", verb=False)[0] == 0
+    assert "RMS over the face" in Path("page.html").read_text(encoding="utf-8")
 
 
 def test_people_are_made_up(run):

@@ -13,15 +13,18 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from scipy.spatial.transform import Rotation
 
 from sameface.core.camera import WeakPerspective
 from sameface.core.errors import BadOutput
 from sameface.core.geometry import rotation_from_euler
+from sameface.mesh.glb import Animation
 from sameface.photo.face import Observation
 from sameface.reconstruction import picture, report
 from sameface.reconstruction.cameras import perspective_from_weak
-from sameface.reconstruction.report import clay, write_report
+from sameface.reconstruction.report import write_report
 from sameface.reconstruction.result import Reconstruction, View
+from sameface.reconstruction.viewer import clay
 
 DOCS = Path(__file__).parent.parent / "docs"
 EVIL = "<script>alert(1)</script>.jpg"
@@ -194,6 +197,19 @@ def test_the_mesh_in_the_page_is_the_mesh(answer, page):
         assert np.abs(offsets - answer.scale * model.expression_basis[:, :, k]).max() < 0.02
     texture = cv2.imdecode(decoded(face["texture"].partition(",")[2], np.uint8), cv2.IMREAD_COLOR_RGB)
     assert np.abs(texture.astype(int) - answer.texture).mean() < 4
+
+
+def test_a_report_plays_how_the_face_moves(answer, tmp_path, quick):
+    seconds, turns = np.array([0.0, 0.5, 0.75]), Rotation.from_euler("xyz", [[0.1, 0.2, 0.3], [0, -0.5, 0], [1, 0, 0]])
+    weights = np.linspace(0, 1, 3 * len(answer.model.expression_names)).reshape(3, -1)
+    page = answer.save(tmp_path / "r.html", animation=Animation(seconds, weights, turns.as_quat())).read_text()
+    film = embedded(page, "face")["film"]
+    assert film["seconds"] == seconds.tolist()
+    assert np.abs(decoded(film["weights"], np.uint8).reshape(3, -1) / 255 - weights).max() <= 0.5 / 255 + 1e-9
+    np.testing.assert_allclose(decoded(film["turns"], "<f4").reshape(3, 3, 3), turns.as_matrix(), atol=1e-6)
+    assert "A face from 2 frames" in page
+    with pytest.raises(ValueError, match=r"only \.glb and \.html files hold an animation"):
+        answer.save(tmp_path / "r.obj", animation=Animation(seconds, weights, turns.as_quat()))
 
 
 def test_where_the_photos_disagree_is_embedded(answer, page):

@@ -366,8 +366,8 @@ def test_an_animation_that_no_reader_takes_is_refused(tmp_path, change, message)
         write_glb(tmp_path / "a.glb", triangle, face, morph_targets={"x": triangle}, animation=good._replace(**change))
 
 
-def test_only_glb_files_are_animated(smooth, tmp_path):
-    with pytest.raises(ValueError, match=r"a\.obj: only \.glb files hold an animation"):
+def test_only_glb_files_and_reports_are_animated(smooth, tmp_path):
+    with pytest.raises(ValueError, match=r"a\.obj: only \.glb and \.html files hold an animation"):
         smooth.person.save(tmp_path / "a.obj", animation=smooth.animation())
 
 

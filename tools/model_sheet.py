@@ -14,7 +14,7 @@ from sameface.core.camera import WeakPerspective
 from sameface.core.geometry import rotation_from_euler
 from sameface.morphable import MorphableModel, default
 from sameface.reconstruction import picture
-from sameface.reconstruction.report import clay
+from sameface.reconstruction.viewer import clay
 
 MODES = 6
 SIGMAS = 3.0

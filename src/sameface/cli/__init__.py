@@ -178,6 +178,7 @@ def verify(
     predictor: str = "default",
     min_score: float = MIN_SCORE,
     out: Path | None = None,
+    page: Path | None = None,
     quiet: bool = False,
 ) -> int:
     """Two people (photo, folder of photos, saved result or mesh each) -> same, different or unsure, in millimetres.
@@ -191,18 +192,24 @@ def verify(
         predictor: Network to use: default, or the path of your own .onnx.
         min_score: Least score of a detected face, 0 to 1.
         out: JSON file to write the verdict to.
+        page: HTML file to show the difference in: a face to turn, coloured by mm, that becomes the other one.
         quiet: Print only same, different or unsure.
     """
-    from sameface.verification.verify import verify as compare
+    from sameface.verification.differences import write_differences
+    from sameface.verification.verify import check_far, compare, read_sides
 
-    if out is not None:
-        check_output(out, a, b)
-    verdict = compare(a, b, far=far, predictor=predictor, min_score=min_score)
+    check_far(far)
+    for path in filter(None, (out, page)):
+        check_output(path, a, b)
+    first, second = read_sides(a, b, predictor=predictor, min_score=min_score)
+    verdict = compare(first, second, far=far)
     print(verdict.word if quiet else verdict.as_text())
     for photo, _, message in verdict.dropped:
         print(harmless(f"not used: {message if photo in message else f'{photo}: {message}'}"), file=sys.stderr)
     if out is not None:
         verdict.save(out)
+    if page is not None:
+        write_differences(first, second, verdict, page)
     return PARTLY if verdict.dropped else DONE
 
 
@@ -291,6 +298,7 @@ def _outcome(given: list[str]) -> tuple[str, int]:
 
 def _run(given: list[str]) -> int:
     from sameface.cli import plugged
+    from sameface.cli.app import app
     from sameface.cli.bulk import bulk
     from sameface.cli.model import VERBS, model_help
 
@@ -305,7 +313,7 @@ def _run(given: list[str]) -> int:
     verbs = {
         "reconstruct": reconstruct, "bulk": bulk, "verify": verify, "evaluate": plugged.evaluate_help,
         "train": plugged.train_help, "export": export, "data": data, "fit-set": plugged.fit_set_help, "synth": synth,
-        "model": model_help, "doctor": doctor,
+        "model": model_help, "app": app, "doctor": doctor,
     }  # fmt: skip
     return tyro.extras.subcommand_cli_from_dict(verbs, args=given, prog="sameface", description=DESCRIPTION)
 

@@ -163,7 +163,9 @@ def one_clip(clip: Path, out: Path, asked: Asked, tick: Callable[..., None]) -> 
             clip, smooth=asked.smooth, face=asked.face, predictor=asked.predictor, iris=asked.iris, ipd=asked.ipd,
             min_score=asked.min_score, focal=asked.focal, progress=lambda done, total: tick(clip.name, total, done),
         )  # fmt: skip
-        outputs.write_person(track.person, out, asked.write, unlit=asked.unlit, reserved=asked.reserved)
+        outputs.write_person(
+            track.person, out, asked.write, unlit=asked.unlit, reserved=asked.reserved, animation=track.animation()
+        )
         track.save(out / "frames.csv")
         if "glb" in asked.write:
             track.save(out / "animation.glb", unlit=asked.unlit)

@@ -18,7 +18,7 @@ from sameface.core.errors import BadData, BadOutput, SameFaceError, compared, in
 
 __all__ = [
     "PathLike", "check_output", "hint", "make_folder", "named", "names_in", "open_file", "plain", "posing",
-    "read_bytes", "read_json", "read_text", "seal", "sealed", "sha256", "walk", "write_file", "written",
+    "read_bytes", "read_json", "read_text", "runs", "seal", "sealed", "sha256", "walk", "write_file", "written",
 ]  # fmt: skip
 
 PathLike = str | os.PathLike[str]
@@ -236,7 +236,7 @@ def make_folder(folder: PathLike, *inputs: PathLike) -> None:
         os.makedirs(folder, exist_ok=True)
         for name in os.listdir(folder):
             left = _LEFT.fullmatch(name)
-            if left and not _runs(int(left[1])):
+            if left and not runs(int(left[1])):
                 os.unlink(os.path.join(folder, name))
     except (OSError, ValueError) as error:
         why = in_one_line(error)
@@ -247,7 +247,7 @@ _LEFT = re.compile(r"\..+\.([0-9]{1,10})\.part")
 """what `written` calls a file until it is whole"""
 
 
-def _runs(process: int) -> bool:
+def runs(process: int) -> bool:
     """Whether there is such a process on this machine; True where nobody can tell."""
     if os.name != "posix":
         return True

@@ -2,10 +2,10 @@
 
 import json
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from io import BytesIO
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -68,26 +68,36 @@ def write_answer(
         raise ValueError(f"{path.name} tells of all views at once; leave view= out, or save a mesh")
     if suffix == ".glb":
         _glb(answer, path, view, animation, unlit)
-    elif animation is not None or unlit:
-        what = "hold an animation; leave animation=" if animation is not None else "can be unlit; leave unlit="
-        raise ValueError(f"{path.name}: only .glb files {what} out")
+    elif unlit:
+        raise ValueError(f"{path.name}: only .glb files can be unlit; leave unlit= out")
+    elif suffix == ".html":
+        write_report(answer, path, animation)
+    elif animation is not None:
+        raise ValueError(f"{path.name}: only .glb and .html files hold an animation; leave animation= out")
     else:
         _WRITERS[suffix](answer, path, view)
     return path
 
 
 def write_person(
-    answer: Reconstruction, folder: Path, kinds: Sequence[str], *, unlit: bool = False, reserved: Sequence[str] = ()
+    answer: Reconstruction,
+    folder: Path,
+    kinds: Sequence[str],
+    *,
+    unlit: bool = False,
+    reserved: Sequence[str] = (),
+    animation: Animation | None = None,
 ) -> None:
     """result.json of one person and the files asked for (named as by --write). Raises BadOutput.
 
-    Files of photos take no `reserved` name.
+    Files of photos take no `reserved` name. The report plays the `animation`.
     """
     make_folder(folder)
     answer.save(folder / "result.json")
     for kind, file in _FILES.items():
         if kind in kinds:
-            answer.save(folder / file, unlit=unlit and kind == "glb")
+            moved = animation if kind == "report" else None
+            answer.save(folder / file, unlit=unlit and kind == "glb", animation=moved)
     taken = {"neutral", *map(str.lower, reserved)}  # a photo called neutral.jpg must not overwrite neutral.obj
     for k, view in enumerate(answer.views):
         name = unused(stem(view.seen.photo), taken)
@@ -211,11 +221,9 @@ def _json(answer: Reconstruction, path: Path, view: int | None) -> None:
     write_file(path, (json.dumps(answer.as_json(), indent=1, allow_nan=False) + "\n").encode())
 
 
-def _html(answer: Reconstruction, path: Path, view: int | None) -> None:
-    write_report(answer, path)
-
-
-_WRITERS = {".obj": _obj, ".ply": _ply, ".stl": _stl, ".glb": _glb, ".npz": _npz, ".json": _json, ".html": _html}
+_WRITERS: dict[str, Callable[..., Any]] = {
+    ".obj": _obj, ".ply": _ply, ".stl": _stl, ".glb": _glb, ".npz": _npz, ".json": _json, ".html": write_report,
+}  # fmt: skip
 
 
 def _png(pixels: UInt8[np.ndarray, "H W 3"]) -> bytes:

@@ -5,10 +5,8 @@ years; meshes ride in it as base64 integers, pictures as JPEG. `assets/report.ht
 """
 
 import base64
-import json
 import os
 import re
-from functools import cache
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -17,25 +15,18 @@ import cv2
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from sameface import __version__
 from sameface.core.camera import WeakPerspective
-from sameface.core.files import write_file
-from sameface.core.geometry import rotation_from_euler
-from sameface.morphable import MorphableModel
+from sameface.core.geometry import rotation_from_euler, rotation_from_quaternion
+from sameface.mesh.glb import Animation
 from sameface.morphable.head import normals
 from sameface.reconstruction import picture
 from sameface.reconstruction.doubts import FAIR, POOR, far_apart
 from sameface.reconstruction.reconstruct import FARTHEST
 from sameface.reconstruction.result import Reconstruction
+from sameface.reconstruction.viewer import as_text, clay, packed, packed_targets, write_page
 
-__all__ = ["card", "clay", "write_report"]
+__all__ = ["card", "write_report"]
 
-EYE_WHITE, IRIS, MOUTH = (226, 223, 219), (128, 118, 112), (96, 76, 72)
-"""sRGB of clay eyes and of the inside of a clay mouth"""
-IRIS_RADIUS = 5.85
-"""mm: half of the 11.7 mm horizontal visible iris diameter"""
-STILL = 1e-2
-"""mm; a blendshape moves the vertices that it moves by more than this"""
 RENDER_SIZE = (420, 520)
 ANGLES = (("front", 0.0), ("three-quarter", -40.0), ("profile", -88.0))
 """name and yaw in degrees of the still pictures"""
@@ -49,8 +40,10 @@ FULL_BAR = 2.0
 """times the disagreement that turns a bar red fills it; half of that turns it amber"""
 
 
-def write_report(reconstruction: Reconstruction, path: str | os.PathLike[str]) -> Path:
-    """Write one self-contained HTML page about a person's face. Raises BadOutput when it cannot be written.
+def write_report(
+    reconstruction: Reconstruction, path: str | os.PathLike[str], animation: Animation | None = None
+) -> Path:
+    """Write one self-contained HTML page about a person's face, and how it moves. Raises BadOutput if it cannot be.
 
     Positions in the page are within 0.005 mm of `reconstruction.vertices()`; blendshapes leave out what moves by less
     than 0.01 mm. Every text that came from outside, such as the names of photos, is escaped.
@@ -60,19 +53,15 @@ def write_report(reconstruction: Reconstruction, path: str | os.PathLike[str]) -
     path = Path(path)
     numbers = reconstruction.as_json()
     parts = {
-        "title": escape(_title(reconstruction)),
+        "title": escape(_title(reconstruction, animation is not None)),
         "facts": _facts(reconstruction, numbers),
         "photos": "\n".join(_photo(reconstruction, k, view) for k, view in enumerate(numbers["views"])),
         "dropped": _dropped(numbers["dropped"]),
         "notes": _notes(numbers["notes"]),
         "scale": escape(_scale_sentence(numbers["scale"])),
         "renders": _renders(reconstruction),
-        "face": _script_safe(_face(reconstruction)),
-        "result": _script_safe(numbers),
-        "version": escape(__version__),
     }
-    page = re.sub(r"\{\{(\w+)\}\}", lambda found: parts[found.group(1)], _template())
-    write_file(path, page.encode(errors="backslashreplace"))  # a file name may hold bytes that are no text
+    write_page(path, _face(reconstruction) | _film(animation), numbers, parts)
     return path
 
 
@@ -90,71 +79,36 @@ def card(answer: Reconstruction) -> str:
     return f'<img width="{RENDER_SIZE[0] // 2}" alt="{alt}" src="{_jpeg(image, 86)}"><table>{rows}</table>{notes}'
 
 
-@cache
-def _template() -> str:
-    return (Path(__file__).parent.parent / "assets" / "report.html").read_text(encoding="utf-8")
-
-
 # ── what the viewer needs ──────────────────────────────────────────────────────────────────────────────────
 
 
 def _face(answer: Reconstruction) -> dict[str, Any]:
     """The neutral head, its blendshapes and textures, as the viewer's script reads them."""
     model = answer.head
-    positions, step = _quantised(answer.vertices(head=True))
-    first = model.extra.get("same_place", np.arange(model.n_vertices))
-    twice = np.flatnonzero(first != np.arange(model.n_vertices))
-    face: dict[str, Any] = {
-        "positions": _base64(positions),
-        "step": step,
-        "clay": _base64(clay(model)),
-        "faces": _base64(model.faces.astype("<u4")),
-        "twins": _base64(np.stack([first[twice], twice], axis=1).astype("<u4")),
+    apart = _disagreement(answer) if len(answer.views) > 1 else None
+    face = packed(model, answer.vertices(head=True), apart)
+    face |= {
         "names": list(model.expression_names),
         "range": list(model.expression_range),
         "photos": [{"name": v.seen.photo, "weights": np.round(v.expression, 4).tolist()} for v in answer.views],
-    } | _morph_targets(answer)
+    } | packed_targets(np.float32(answer.scale) * model.expressions)
     if model.uv is not None:
         uv = np.round(np.clip(model.uv, 0, 1) * 65535).astype("<u2")
-        face |= {"uv": _base64(uv), "texture": _jpeg(answer.texture, 90)}
-    if len(answer.views) > 1:
-        apart = _disagreement(answer)
-        face["disagreement"] = _base64(np.round(np.minimum(apart, 65) * 1000).astype("<u2"))  # µm
+        face |= {"uv": as_text(uv), "texture": _jpeg(answer.texture, 90)}
     return face
 
 
-def clay(model: MorphableModel) -> UInt8[np.ndarray, "V 3"]:
-    """sRGB of each vertex of a clay bust: one grey, but dark inside the mouth, and eyes that show where they look."""
-    colours = np.tile(np.array(picture.CLAY, np.uint8), (model.n_vertices, 1))
-    nowhere = np.zeros(model.n_vertices, bool)
-    colours[model.regions.get("sockets", nowhere)] = MOUTH
-    for side in (1, -1):
-        eye = np.flatnonzero(model.regions.get("eyeballs", nowhere) & (side * model.mean[:, 0] > 0))
-        if len(eye):
-            pupil = model.mean[eye[model.mean[eye, 2].argmax()]]
-            colours[eye] = EYE_WHITE
-            colours[eye[np.linalg.norm(model.mean[eye] - pupil, axis=1) < IRIS_RADIUS]] = IRIS
-    return colours
-
-
-def _quantised(values: Float[np.ndarray, "*b"]) -> tuple[np.ndarray, float]:
-    """int16 and the mm that one step is worth."""
-    step = max(float(np.abs(values).max(initial=0.0)), 1e-3) / 32767
-    return np.round(values / step).astype("<i2"), step
-
-
-def _morph_targets(answer: Reconstruction) -> dict[str, Any]:
-    """Blendshapes one after the other: how many vertices each moves, which, and by how much (int16 × morph_step mm)."""
-    offsets = np.float32(answer.scale) * answer.head.expressions
-    moved = [np.flatnonzero((np.abs(one) > STILL).any(1)) for one in offsets]
-    deltas = np.concatenate([one[index] for one, index in zip(offsets, moved, strict=True)])
-    steps, step = _quantised(deltas)
-    return {
-        "counts": [len(index) for index in moved],
-        "moved": _base64(np.concatenate(moved).astype("<u4" if answer.head.n_vertices > 65535 else "<u2")),
-        "deltas": _base64(steps),
-        "morph_step": step,
+def _film(animation: Animation | None) -> dict[str, Any]:
+    """When each frame is shown, its weights in 255ths, and the head's rotation (float32)."""
+    if animation is None:
+        return {}
+    turns = rotation_from_quaternion(animation.rotation[:, [3, 0, 1, 2]].astype(np.float64))
+    film = {
+        "seconds": np.round(animation.seconds, 4).tolist(),
+        "weights": as_text(np.round(255 * np.clip(animation.weights, 0, 1)).astype(np.uint8)),
+        "turns": as_text(turns.astype("<f4")),
     }
+    return {"film": film}
 
 
 def _disagreement(answer: Reconstruction) -> Float[np.ndarray, " V"]:
@@ -164,28 +118,18 @@ def _disagreement(answer: Reconstruction) -> Float[np.ndarray, " V"]:
     return np.sqrt((apart**2).sum(2).mean(0))
 
 
-def _base64(array: np.ndarray) -> str:
-    return base64.b64encode(np.ascontiguousarray(array).tobytes()).decode()
-
-
 def _jpeg(pixels: UInt8[np.ndarray, "H W 3"], quality: int) -> str:
     """A picture as a data URI."""
     encoded = cv2.imencode(".jpg", np.ascontiguousarray(pixels[..., ::-1]), [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
     return "data:image/jpeg;base64," + base64.b64encode(encoded.tobytes()).decode()
 
 
-def _script_safe(value: Any) -> str:
-    """JSON that cannot end the script element that holds it."""
-    text = json.dumps(value, separators=(",", ":"), allow_nan=False)
-    return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
-
-
 # ── what people read ───────────────────────────────────────────────────────────────────────────────────────
 
 
-def _title(answer: Reconstruction) -> str:
-    count = len(answer.views)
-    return "A face from one photo" if count == 1 else f"A face from {count} photos"
+def _title(answer: Reconstruction, moving: bool = False) -> str:
+    count, what = len(answer.views), "frame" if moving else "photo"
+    return f"A face from one {what}" if count == 1 else f"A face from {count} {what}s"
 
 
 def _facts(answer: Reconstruction, numbers: dict[str, Any]) -> str:

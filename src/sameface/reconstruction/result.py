@@ -172,7 +172,7 @@ class Reconstruction(Record):
         """Write one file by its suffix: .obj (with .mtl and .png) .ply .stl (closed, for printers) .glb (with
         ARKit blendshapes) .npz .json .html (a report).
 
-        `view` takes the face as in that photo instead of the neutral one; `animation` (.glb only) moves it.
+        `view` takes the face as in that photo instead of the neutral one; `animation` (.glb, .html) moves it.
         `unlit` (.glb only) asks viewers to show the skin as it is, for the light of the photos is in it. Raises
         BadOutput when it cannot be written.
         """

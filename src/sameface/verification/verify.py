@@ -32,7 +32,7 @@ from sameface.reconstruction.reconstruct import shape_distance
 from sameface.verification.calibration import FARS, limit, packaged, probability
 from sameface.verification.sides import Person, Side, read_side
 
-__all__ = ["Verdict", "verify"]
+__all__ = ["Verdict", "check_far", "compare", "read_sides", "verify"]
 
 
 @dataclass(frozen=True)
@@ -64,16 +64,20 @@ class Verdict:
         """same, different or unsure."""
         return {True: "same", False: "different", None: "unsure"}[self.same]
 
+    @property
+    def chance(self) -> str:
+        """The probability in words."""
+        return "unknown" if self.probability is None else _percent(self.probability)
+
     def as_text(self) -> str:
         """The verdict for a terminal, warnings included."""
         counts = " and ".join("?" if n is None else str(n) for n in self.photos)
         apart = [f"{x:.2f} mm" if x is not None else "–" for x in self.disagreement]
-        chance = "unknown" if self.probability is None else _percent(self.probability)
         lines = [
             f"{self.word} (at an error rate of {100 * self.far:g} %)",
             f"  distance       {self.distance_mm:.2f} mm RMS over the face after the best rigid motion",
             f"  vertices       {self.vertex_distance_mm:.2f} mm mean distance, nothing aligned",
-            f"  probability    {chance} that it is one person, if that was as likely as not before",
+            f"  probability    {self.chance} that it is one person, if that was as likely as not before",
             f"  photos         {counts}; they disagree by {' and '.join(apart)} (median)",
         ]
         return "\n".join(lines + [f"  note: {note}" for note in self.notes])
@@ -115,11 +119,26 @@ def verify(
     NoFaceFound, naming the photos, if a side has no usable photo, BadData for a broken saved result and for meshes of
     two topologies, ValueError for a `far` outside 0.01 … 0.5.
     """
+    check_far(far)
+    return compare(*read_sides(a, b, predictor=predictor, min_score=min_score), far=far)
+
+
+def check_far(far: float) -> None:
+    """Raise ValueError for an error rate that the calibration does not know."""
     if not FARS[0] <= far <= FARS[-1]:
         raise ValueError(f"far is {far:g}; the calibration knows error rates from {FARS[0]:g} to {FARS[-1]:g}")
-    given = [read_side(one, predictor, min_score) for one in (a, b)]
-    sides = [_decided_by(*given), _decided_by(*given[::-1])]
-    first, second = sides
+
+
+def read_sides(a: Person, b: Person, *, predictor: str = "default", min_score: float = MIN_SCORE) -> tuple[Side, Side]:
+    """Both people, whatever they come from, as `verify` reads them, and with its errors."""
+    first, second = (read_side(one, predictor, min_score) for one in (a, b))
+    return _decided_by(first, second), _decided_by(second, first)
+
+
+def compare(first: Side, second: Side, *, far: float = 0.1) -> Verdict:
+    """What the shapes of two people say. Raises BadData for meshes of two topologies, ValueError for a bad `far`."""
+    check_far(far)
+    sides = (first, second)
     if len(first.vertices) != len(second.vertices):
         raise BadData(
             f"{first.name} has {len(first.vertices)} vertices and {second.name} {len(second.vertices)}; give two "
