@@ -18,7 +18,7 @@ from sameface.mesh.write import write_obj
 from sameface.morphable import default
 from sameface.photo.predictor import networks_name, networks_sha256
 from sameface.reconstruction.reconstruct import join, reconstruct, shape_distance
-from sameface.verification import sides
+from sameface.verification import calibration, sides
 from sameface.verification import verify as module
 from sameface.verification.calibration import FARS, features, limit, probability
 from sameface.verification.verify import Verdict, verify
@@ -105,7 +105,7 @@ def test_limits_loosen_with_the_rate_and_lie_between_the_measured_ones(low, n_a,
 
 @pytest.mark.parametrize(("share", "text"), [(0.9999, "over 99 %"), (0.0, "under 1 %"), (0.5, "50 %"), (0.99, "99 %")])
 def test_nothing_is_certain(share, text):
-    assert module._percent(share) == text
+    assert calibration.percent(share) == text
 
 
 def test_the_calibration_is_that_of_the_packaged_network():
@@ -145,14 +145,14 @@ def test_a_and_b_may_be_exchanged(anna, bert):
 
 def test_one_photo_leaves_much_unsure():
     distance = (limit("accept", 0.1, 1, 1) + limit("reject", 0.1, 1, 1)) / 2
-    assert module._decided(distance, [1, 1], probability(distance, 1, 1), 0.1, KNOWN) is None
+    assert calibration.decided(distance, [1, 1], probability(distance, 1, 1), 0.1, KNOWN) is None
     assert verify(seen(1, 1), seen(1, 1)).disagreement == (None, None)
 
 
 def test_where_the_limits_have_crossed_the_likelier_one_is_taken():
     assert limit("reject", 0.5, 16, 16) < 1.0 < limit("accept", 0.5, 16, 16)
-    assert module._decided(1.0, [16, 16], 0.7, 0.5, KNOWN) is True
-    assert module._decided(1.0, [16, 16], 0.3, 0.5, KNOWN) is False
+    assert calibration.decided(1.0, [16, 16], 0.7, 0.5, KNOWN) is True
+    assert calibration.decided(1.0, [16, 16], 0.3, 0.5, KNOWN) is False
 
 
 def test_the_scale_that_was_asked_for_does_not_matter(anna):

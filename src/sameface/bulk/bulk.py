@@ -44,7 +44,7 @@ from sameface.reconstruction.reconstruct import check_options
 
 __all__ = ["Options", "bulk"]
 
-VERSION = 2
+VERSION = 3
 """of what is computed: files of another version are not gone on with"""
 PHOTOS, PERSONS, CHECKS, PLAN, ABOUT = "photos", "persons", "checks", "plan.parquet", "bulk.json"
 MEMORY = 1_000_000_000
@@ -86,7 +86,7 @@ def bulk(
         )
     if options.predictor.endswith(".onnx"):
         options = replace(options, predictor=os.path.abspath(options.predictor))
-    fingerprint = _fingerprint(options.predictor)
+    fingerprint = fingerprint_of(options.predictor)
     for source in [sources] if isinstance(sources, str | os.PathLike) else sources:
         inside = os.path.relpath(os.path.realpath(out), os.path.realpath(source))
         if os.path.isdir(source) and (inside == os.curdir or not inside.startswith(".")):
@@ -183,7 +183,7 @@ def _json(told: dict[str, Any]) -> bytes:
     return (json.dumps(told, indent=1, ensure_ascii=False) + "\n").encode()
 
 
-def _fingerprint(predictor: str) -> str:
+def fingerprint_of(predictor: str) -> str:
     """Of the networks that measure; raises AssetMissing for one that cannot."""
     points_of(load(predictor))  # a network that is not what it should be is no photo's fault
     return sha256(detect.NETWORK, *(network.path for network in networks(predictor)))[:16]
@@ -215,7 +215,7 @@ class _Worker:
     def begin(self) -> int:  # pragma: no cover - runs in other processes
         """What a new process does first; returns 0, the photos it made."""
         processes.begin()
-        if _fingerprint(self.job.options.predictor) != self.job.fingerprint:
+        if fingerprint_of(self.job.options.predictor) != self.job.fingerprint:
             raise AssetMissing("a machine of the cluster has other networks: install the same sameface everywhere")
         return 0
 

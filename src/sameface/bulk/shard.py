@@ -20,8 +20,8 @@ from sameface.core.files import named, plain
 from sameface.core.geometry import euler_from_rotation
 from sameface.morphable import default
 from sameface.photo import MIN_SCORE, image
-from sameface.photo.face import Observation
-from sameface.photo.predictor import load, second
+from sameface.photo.face import Observation, mean_code
+from sameface.photo.predictor import CODE, load, second
 from sameface.photo.turned import observe_turned
 from sameface.reconstruction.choice import Candidate, candidates, choose
 from sameface.reconstruction.reconstruct import join
@@ -100,6 +100,7 @@ def photo_schema() -> Any:
         rotation=pa.list_(number, 9), translation=pa.list_(number, 3), focal_px=number, focal_from=pa.string(),
         center=pa.list_(number, 2), pitch=number, yaw=number, roll=number,
         expression=pa.list_(pa.float32(), model.n_expression), identity=pa.list_(pa.float32(), model.n_identity),
+        code=pa.list_(pa.float32(), CODE),
         residual=number, disagreement_mm=number,
     )  # fmt: skip
 
@@ -110,7 +111,8 @@ def person_schema() -> Any:
 
     return _schema(
         person=pa.string(), photos=pa.int32(), used=pa.int32(), error=pa.string(), message=pa.string(),
-        identity=pa.list_(pa.float32(), default().n_identity), disagreement_mm=pa.float64(),
+        identity=pa.list_(pa.float32(), default().n_identity), code=pa.list_(pa.float32(), CODE),
+        disagreement_mm=pa.float64(),
         notes=pa.list_(pa.string()),
     )  # fmt: skip
 
@@ -161,7 +163,9 @@ def _joined(rows: list[Row], seen: list[Observation], options: Options) -> Row:
     for view in answer.views:
         by_path[view.seen.photo] |= _view(view, together)
     apart = answer.disagreement if together else None
-    return {"used": len(answer.views), "identity": answer.identity, "disagreement_mm": apart, "notes": answer.notes}
+    code = mean_code([view.seen for view in answer.views])
+    told = {"identity": answer.identity, "code": code, "disagreement_mm": apart, "notes": answer.notes}
+    return {"used": len(answer.views)} | told
 
 
 def _view(view: View, together: bool) -> Row:
@@ -179,6 +183,7 @@ def _view(view: View, together: bool) -> Row:
         "roll": roll,
         "expression": view.expression,
         "identity": view.identity_alone,
+        "code": view.seen.code,
         "residual": view.residual,
         "disagreement_mm": view.disagreement if together else None,
     }

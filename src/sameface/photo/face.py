@@ -1,5 +1,6 @@
 """The values that travel through a reconstruction: a photo, and what was seen of a face in it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,7 +9,7 @@ from jaxtyping import Float, UInt8
 from sameface.core.arrays import Record
 from sameface.core.camera import WeakPerspective
 
-__all__ = ["Observation", "Photo"]
+__all__ = ["Observation", "Photo", "mean_code"]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -72,3 +73,12 @@ class Observation(Record):
     """as the photo's"""
     notes: tuple[str, ...] = ()
     """sentences about the photo and this face in it that the user should read"""
+    code: Float[np.ndarray, " C"] | None = None
+    """of unit length, near for photos of one person; None where no network said one"""
+
+
+def mean_code(seen: Sequence[Observation]) -> Float[np.ndarray, " C"] | None:
+    """The mean of the codes of a person's photos, of unit length; None where no photo has one, or they cancel out."""
+    codes = [one.code for one in seen if one.code is not None]
+    length = float(np.linalg.norm(np.sum(codes, axis=0))) if codes else 0.0
+    return np.sum(codes, axis=0) / length if length > 1e-6 else None

@@ -74,7 +74,8 @@ def observe(
     said = _said(photo.pixels, again, predictor)
     if second is not None and second.identity is not None:
         aligned = [affine_for_sphereface(five, second.identity.size) for five in _five(said, again, predictor)]
-        said["identity"] = _said(photo.pixels, np.stack(aligned), second.identity)["identity"]
+        person = _said(photo.pixels, np.stack(aligned), second.identity)
+        said |= {name: person[name] for name in ("identity", "code") if name in person}
     if second is not None:
         said = look_again(photo.pixels, again, said, predictor, second.eyes)
     seen = _in_photo(said, again, predictor)
@@ -241,6 +242,7 @@ def _observation(
         to_picture=to_picture,
         focal_from=photo.focal_from,
         notes=photo.notes,
+        code=said["code"].astype(np.float64) if "code" in said else None,
     )
 
 

@@ -16,7 +16,7 @@ from sameface.core.geometry import similarity_2d
 from sameface.core.processes import threads
 
 __all__ = [
-    "SPHEREFACE_FIVE", "Predictor", "Second", "affine_for_sphereface", "affine_from_five_points",
+    "CODE", "SPHEREFACE_FIVE", "Predictor", "Second", "affine_for_sphereface", "affine_from_five_points",
     "affine_from_landmarks", "five_of_68", "load", "networks", "networks_name", "networks_sha256", "second",
 ]  # fmt: skip
 
@@ -27,6 +27,8 @@ LARGEST_CROP = 4096
 _ELSEWHERE = b"\n\x08location\x12"
 """how the place of weights in another file begins (TensorProto.external_data): no weights look like it by chance"""
 ASSETS = Path(__file__).parent.parent / "assets"
+CODE = 192
+"""numbers of the code that identity.onnx says of a face"""
 CONTEXT = 1.4
 """crop side / the larger side of the upright landmark box"""
 BOX_PER_EYE_MOUTH = 2.55

@@ -5,7 +5,7 @@ The formula stands in `verify`; its numbers are `assets/verification.json`, by s
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-__all__ = ["FARS", "features", "limit", "packaged", "probability"]
+__all__ = ["FARS", "decided", "features", "limit", "packaged", "percent", "probability", "uncalibrated", "warning"]
 
 FARS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5)
 """false accept rates at which the limits were measured; between them they are interpolated"""
@@ -61,3 +61,47 @@ def limit(kind: str, rate: float, n_a: int, n_b: int, calibration: Mapping[str, 
     u = features(1.0, n_a, n_b, known["most_photos"])[2]
     logs = [line[0] + line[1] * u for line in known[kind]]
     return float(np.exp(np.interp(np.log(rate), np.log(FARS), logs)))
+
+
+def decided(
+    distance_mm: float, counts: Sequence[int], chance: float, far: float, calibration: Mapping[str, Any] | None = None
+) -> bool | None:
+    """True: one person, False: two, None: unsure, at the error rate `far`; `chance` is the pair's `probability`."""
+    known = calibration or packaged()
+    near = distance_mm <= limit("accept", far, counts[0], counts[1], known)
+    apart = distance_mm >= limit("reject", far, counts[0], counts[1], known)
+    if near and apart:  # many photos or a high rate: the limits have crossed, and nobody is in between
+        return chance >= 0.5
+    return True if near else False if apart else None
+
+
+def uncalibrated(name: str, predictor: str | None, sha256: str | None) -> str:
+    """Why the packaged calibration does not hold for what networks of this name and digest made; empty if it does."""
+    known = packaged()
+    if predictor is None:
+        return f"{name} does not say which network made it; give its photos or its result.json"
+    if predictor != known["predictor"] or sha256 not in (None, known["networks_sha256"]):
+        return f"{name} was made by {predictor}, and the calibration is that of our default network"
+    return ""
+
+
+def percent(share: float) -> str:
+    """A probability for a reader: never 0 and never 100, which 38 people cannot carry.
+
+    >>> percent(0.874), percent(0.9999)
+    ('87 %', 'over 99 %')
+    """
+    return "over 99 %" if share > 0.99 else "under 1 %" if share < 0.01 else f"{100 * share:.0f} %"
+
+
+def warning(counts: Sequence[int], calibration: Mapping[str, Any] | None = None) -> str:
+    """What to know of a verdict over so many photos on each side."""
+    known = calibration or packaged()
+    usual = 2 / (1 / counts[0] + 1 / counts[1])
+    size = max((int(n) for n in known["auc"] if int(n) <= usual + 1e-9), default=1)
+    many = "one photo" if size == 1 else f"{size} photos"
+    right = min(99, math.floor(100 * known["auc"][str(size)]))
+    return (
+        f"in a few people's press photos, with {many} of each, a person is nearer to themselves than somebody else is "
+        f"in {right} of 100 cases (50 would be chance). Identify nobody by it"
+    )

@@ -12,9 +12,7 @@ photo it is often wrong: docs/verify.md has the numbers. Nobody should be identi
 """
 
 import json
-import math
 import os
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,7 +27,7 @@ from sameface.morphable import default
 from sameface.photo import MIN_SCORE
 from sameface.reconstruction.copies import same_pictures
 from sameface.reconstruction.reconstruct import shape_distance
-from sameface.verification.calibration import FARS, limit, packaged, probability
+from sameface.verification.calibration import FARS, decided, packaged, percent, probability, uncalibrated, warning
 from sameface.verification.sides import Person, Side, read_side
 
 __all__ = ["Verdict", "check_far", "compare", "read_sides", "verify"]
@@ -67,7 +65,7 @@ class Verdict:
     @property
     def chance(self) -> str:
         """The probability in words."""
-        return "unknown" if self.probability is None else _percent(self.probability)
+        return "unknown" if self.probability is None else percent(self.probability)
 
     def as_text(self) -> str:
         """The verdict for a terminal, warnings included."""
@@ -148,15 +146,16 @@ def compare(first: Side, second: Side, *, far: float = 0.1) -> Verdict:
     if shared := _on_both(first, second):
         names = ", ".join(shared[:3])
         notes.append(f"{names} is on both sides: of course that is alike; give other photos on one side")
-    known, why = packaged(), _uncalibrated(sides)
+    known = packaged()
+    why = next(filter(None, (uncalibrated(one.name, one.predictor, one.sha256) for one in sides)), "")
     chance = same = None
     if why:
         notes.append(f"no probability: {why}")
     else:
         counts = [side.photos or 1 for side in sides]
         chance = probability(distance, counts[0], counts[1], known)
-        same = _decided(distance, counts, chance, far, known)
-        notes.append(_warning(counts, known))
+        same = decided(distance, counts, chance, far, known)
+        notes.append(warning(counts, known))
     return Verdict(
         distance_mm=distance,
         vertex_distance_mm=mesh_distance(first.vertices, second.vertices),
@@ -196,40 +195,3 @@ def _on_both(first: Side, second: Side) -> list[str]:
         same = [bool(row.any()) for row in same_pictures(first.seen, second.seen)]
         names += [one.photo for one, known in zip(first.seen, same, strict=True) if known]
     return list(dict.fromkeys(names))
-
-
-def _percent(share: float) -> str:
-    """For a reader: never 0 and never 100, which 38 people cannot carry."""
-    return "over 99 %" if share > 0.99 else "under 1 %" if share < 0.01 else f"{100 * share:.0f} %"
-
-
-def _decided(
-    distance: float, counts: Sequence[int], chance: float, far: float, known: Mapping[str, Any]
-) -> bool | None:
-    near = distance <= limit("accept", far, counts[0], counts[1], known)
-    apart = distance >= limit("reject", far, counts[0], counts[1], known)
-    if near and apart:  # many photos or a high rate: the limits have crossed, and nobody is in between
-        return chance >= 0.5
-    return True if near else False if apart else None
-
-
-def _uncalibrated(sides: Sequence[Side]) -> str:
-    """Why there is no probability for these two; empty if there is one."""
-    known = packaged()
-    for side in sides:
-        if side.predictor is None:
-            return f"{side.name} does not say which network made it; give its photos or its result.json"
-        if side.predictor != known["predictor"] or side.sha256 not in (None, known["networks_sha256"]):
-            return f"{side.name} was made by {side.predictor}, and the calibration is that of our default network"
-    return ""
-
-
-def _warning(counts: Sequence[int], known: Mapping[str, Any]) -> str:
-    usual = 2 / (1 / counts[0] + 1 / counts[1])
-    size = max((int(n) for n in known["auc"] if int(n) <= usual + 1e-9), default=1)
-    many = "one photo" if size == 1 else f"{size} photos"
-    right = min(99, math.floor(100 * known["auc"][str(size)]))
-    return (
-        f"in a few people's press photos, with {many} of each, a person is nearer to themselves than somebody else is "
-        f"in {right} of 100 cases (50 would be chance). Identify nobody by it"
-    )
