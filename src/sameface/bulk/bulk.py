@@ -24,7 +24,7 @@ import os
 import socket
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -35,14 +35,14 @@ from sameface.bulk import people_list
 from sameface.bulk.shard import Options, person_schema, photo_schema, shard_rows
 from sameface.core import processes
 from sameface.core.errors import AssetMissing, BadData, BadOutput, SameFaceError
-from sameface.core.files import make_folder, read_json, seal, sealed, sha256, write_file, written
+from sameface.core.files import make_folder, open_file, read_json, seal, sealed, sha256, write_file, written
 from sameface.morphable import default
 from sameface.photo import detect
 from sameface.photo.observe import points_of
 from sameface.photo.predictor import load, networks, networks_name
 from sameface.reconstruction.reconstruct import check_options
 
-__all__ = ["Options", "bulk"]
+__all__ = ["ABOUT", "PERSONS", "Options", "bulk", "fingerprint_of", "whole_shards"]
 
 VERSION = 3
 """of what is computed: files of another version are not gone on with"""
@@ -126,6 +126,33 @@ def bulk(
     return summary
 
 
+def fingerprint_of(predictor: str) -> str:
+    """What bulk.json says of the networks that measure. Raises AssetMissing for one that cannot."""
+    points_of(load(predictor))  # a network that is not what it should be is no photo's fault
+    return sha256(detect.NETWORK, *(network.path for network in networks(predictor)))[:16]
+
+
+def whole_shards(out: Path, told: Mapping[str, Any]) -> tuple[list[Path], int]:
+    """The files with the persons of all shards that are whole to the last bit, and how many others there should be.
+
+    `told` is what bulk.json says. Raises BadData for what is not a folder of this version of bulk.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        options = Options(**told["settings"])
+        job = _Job(str(out), told["root"], options, told["fingerprint"], told["sha256"])
+        if told["version"] != VERSION:
+            raise ValueError(f"version {told['version']!r}, not {VERSION}")
+        with open_file(out / PLAN) as file:
+            count = pq.ParquetFile(file).num_row_groups
+    except (KeyError, TypeError, ValueError, OSError, pa.ArrowException) as error:
+        raise BadData(f"{out} is not what this version of `sameface bulk` writes ({error}): run it anew") from None
+    whole = [_file(out, PERSONS, number) for number in range(count) if _whole(job, number)]
+    return whole, count - len(whole)
+
+
 # ── the plan ───────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -181,12 +208,6 @@ def _marker(out: Path, number: int) -> Path:
 
 def _json(told: dict[str, Any]) -> bytes:
     return (json.dumps(told, indent=1, ensure_ascii=False) + "\n").encode()
-
-
-def fingerprint_of(predictor: str) -> str:
-    """Of the networks that measure; raises AssetMissing for one that cannot."""
-    points_of(load(predictor))  # a network that is not what it should be is no photo's fault
-    return sha256(detect.NETWORK, *(network.path for network in networks(predictor)))[:16]
 
 
 # ── processes ──────────────────────────────────────────────────────────────────────────────────────────────

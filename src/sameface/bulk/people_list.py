@@ -15,7 +15,7 @@ from sameface.core.errors import BadData, BadPhoto, in_one_line
 from sameface.core.files import hint, open_file, plain, walk
 from sameface.photo import image
 
-__all__ = ["people", "write"]
+__all__ = ["LIST_SUFFIXES", "MOST_PHOTOS", "people", "write"]
 
 LIST_SUFFIXES = (".parquet", ".csv", ".tsv", ".txt")
 MOST_PHOTOS = 2000

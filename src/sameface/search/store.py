@@ -4,7 +4,7 @@
     000000-<digest>-people.json      names, where each comes from, numbers of photos
     000000-<digest>-identities.npy   (N, S) float32, σ
     000000-<digest>-places.npy       (N, S) float32, mm (`places`)
-    000000-<digest>-codes.npy        (N, 192) float16 of unit length; zeros where there is none
+    000000-<digest>-codes.npy        (N, 192) float32 of unit length; zeros where there is none
 
 A part is written whole, under a name of its own, before index.json names it, and index.json is replaced in one step. So
 a kill leaves the index of before or the one of after; what it does not name is nothing, and is swept up by the next
@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from sameface.core.errors import BadData, BadOutput, in_one_line
 from sameface.core.files import make_folder, open_file, read_json, sha256, write_file
@@ -35,7 +35,7 @@ __all__ = ["PART", "People", "Store"]
 
 VERSION = 1
 PART = 65_536
-"""people; the arrays of a part take 67 MB"""
+"""people; the arrays of a part take 92 MB"""
 MOST_PARTS = 16_384
 """a thousand million people"""
 ABOUT, LOCK = "index.json", "index.lock"
@@ -43,7 +43,7 @@ LARGEST_ABOUT, LARGEST_PEOPLE = 1 << 26, 1 << 30
 """bytes of index.json, and of the names of one part"""
 HEADER = 1 << 12
 """bytes of the longest header of an .npy that is read"""
-ARRAYS = {"identities": np.dtype("<f4"), "places": np.dtype("<f4"), "codes": np.dtype("<f2")}
+ARRAYS = {"identities": np.dtype("<f4"), "places": np.dtype("<f4"), "codes": np.dtype("<f4")}
 
 
 class People(NamedTuple):
@@ -107,6 +107,11 @@ class Part:
             for kind, number in ARRAYS.items()
         }
 
+    @cached_property
+    def coded(self) -> Bool[np.ndarray, " N"]:
+        """Who has a code."""
+        return self.arrays["codes"].any(1)
+
     def check(self) -> None:
         """Raise BadData for a file that is not to the last bit what was written."""
         for name, digest in self.files.values():
@@ -154,7 +159,9 @@ class Store:
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise BadData(f"{file} is not what `sameface index` writes ({error!r}): make the index anew") from None
         if about["model"] != default().name:
-            raise BadData(f"{folder} belongs to the model {about['model']!r}, but this package ships {default().name!r}")
+            raise BadData(
+                f"{folder} belongs to the model {about['model']!r}, but this package ships {default().name!r}"
+            )
         store = cls(folder, about, parts, nearby)
         if check:
             for part in parts:
@@ -248,7 +255,7 @@ def _part(folder: Path, told: Any) -> Part:
 
 
 def _mapped(path: Path, shape: tuple[int, int], kind: np.dtype) -> np.ndarray:
-    """An .npy as it lies on the disk. Raises BadData unless it is just such an array: no size of its own is believed."""
+    """An .npy as it lies on the disk. Raises BadData unless it is just such an array: its header is not believed."""
     with open_file(path) as file:
         try:
             if np.lib.format.read_magic(file) != (1, 0):
@@ -279,7 +286,9 @@ def _write(folder: Path, number: int, some: People) -> Part:
         "source": [place[name] for name in some.source],
     }  # fmt: skip
     contents = {"people": (json.dumps(told, ensure_ascii=False) + "\n").encode()}
-    values = {"identities": some.identity, "places": places(some.identity), "codes": some.code}
+    length = np.linalg.norm(some.code.astype(np.float64), axis=1, keepdims=True)
+    codes = some.code / np.where(length > 0, length, 1)
+    values = {"identities": some.identity, "places": places(some.identity), "codes": codes}
     for kind, values_of in values.items():
         buffer = BytesIO()
         np.lib.format.write_array(buffer, np.ascontiguousarray(values_of, ARRAYS[kind]), (1, 0), allow_pickle=False)
