@@ -2,9 +2,9 @@
 
 PEOPLE who do not exist, as spread as real ones: of photos of the face table (two each of persons, one each of
 FairFace's strangers) come the mean and the covariance of people and of one person's photos, over shape and code
-together (80 + 192 numbers). A person is drawn from the first normal distribution, each photo adds one of the second; queries are second
-photos of QUERIES people of the index. So recall is that of somebody really looked for, and people lie as near to each
-other as a normal distribution lets them.
+together (80 + 192 numbers). A person is drawn from the first normal distribution, each photo adds one of the second;
+queries are second photos of QUERIES people of the index. So recall is that of somebody really looked for, and people
+lie as near to each other as a normal distribution lets them.
 
 Looked at: everybody (numpy, from the disk's cache), the cells of faiss that the package makes, and LanceDB's IVF_SQ and
 IVF_PQ of as many cells, so many of them looked at, and as many people compared again. Every step has a process of its
