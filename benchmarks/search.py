@@ -30,7 +30,8 @@ from sameface.photo.face import Photo
 from sameface.photo.predictor import networks_name, networks_sha256
 from sameface.reconstruction.reconstruct import join, look
 from sameface.search import approximate
-from sameface.search.index import AND, SHORTLIST, Asked, Index
+from sameface.search.asked import Asked
+from sameface.search.index import AND, SHORTLIST, Index
 from sameface.search.places import places
 from sameface.search.store import PART, People, Store
 

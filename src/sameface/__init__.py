@@ -21,10 +21,12 @@ if TYPE_CHECKING:
     from sameface.reconstruction.reconstruct import reconstruct as reconstruct
     from sameface.reconstruction.reconstruct import shape_distance as shape_distance
     from sameface.reconstruction.result import Reconstruction as Reconstruction
+    from sameface.search.index import Index as Index
 
 __version__ = "0.1.0"
 
 _WHERE = {
+    "Index": ("search.index", "Index"),
     "MorphableModel": ("morphable", "MorphableModel"),
     "Photo": ("photo.face", "Photo"),
     "Reconstruction": ("reconstruction.result", "Reconstruction"),
@@ -37,8 +39,8 @@ _WHERE = {
 }
 
 __all__ = [
-    "MorphableModel", "Photo", "Reconstruction", "SameFaceError", "default_model", "look", "read", "reconstruct",
-    "shape_distance",
+    "Index", "MorphableModel", "Photo", "Reconstruction", "SameFaceError", "default_model", "look", "read",
+    "reconstruct", "shape_distance",
 ]  # fmt: skip
 
 

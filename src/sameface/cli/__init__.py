@@ -286,7 +286,9 @@ def _outcome(given: list[str]) -> tuple[str, int]:
         with processes.told_to_stop():
             return "", _run(given)
     except ImportError as error:
-        extra = {"model": "compile", "evaluate": "evaluate", "data": "evaluate", "bulk": "bulk"}.get(given[0], "train")
+        extras = {"model": "compile", "data": "evaluate", "index": "search"}
+        named = given[0] in ("evaluate", "bulk", "search")
+        extra = given[0] if named else extras.get(given[0], "train")
         return f"an optional package is missing ({error}): pip install 'sameface[{extra}]'", NOTHING
     except (SameFaceError, OSError) as error:
         return str(error), NOTHING
@@ -301,6 +303,7 @@ def _run(given: list[str]) -> int:
     from sameface.cli.app import app
     from sameface.cli.bulk import bulk
     from sameface.cli.model import VERBS, model_help
+    from sameface.cli.search import index, search
 
     if given == ["--version"]:
         print(f"sameface {__version__}")
@@ -311,9 +314,10 @@ def _run(given: list[str]) -> int:
     if given[:1] == ["model"]:
         return tyro.extras.subcommand_cli_from_dict(VERBS, args=given[1:], prog="sameface model")
     verbs = {
-        "reconstruct": reconstruct, "bulk": bulk, "verify": verify, "evaluate": plugged.evaluate_help,
-        "train": plugged.train_help, "export": export, "data": data, "fit-set": plugged.fit_set_help, "synth": synth,
-        "model": model_help, "app": app, "doctor": doctor,
+        "reconstruct": reconstruct, "bulk": bulk, "verify": verify, "index": index, "search": search,
+        "evaluate": plugged.evaluate_help, "train": plugged.train_help, "export": export, "data": data,
+        "fit-set": plugged.fit_set_help, "synth": synth, "model": model_help, "app": app,
+        "doctor": doctor,
     }  # fmt: skip
     return tyro.extras.subcommand_cli_from_dict(verbs, args=given, prog="sameface", description=DESCRIPTION)
 

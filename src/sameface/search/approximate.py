@@ -45,12 +45,13 @@ class Nearby:
             path = self.folder / name
             if sha256(path) != digest:
                 raise BadData(f"{path} is damaged (its checksum differs): copy or make the index anew")
+            faiss.set_deserialization_vector_byte_limit(path.stat().st_size)  # no header is believed that says more
             try:
                 out[kind] = faiss.read_index(os.fspath(path))
             except RuntimeError as error:
                 raise BadData(f"{path} is not what faiss can read ({in_one_line(error)[:200]})") from None
-            if out[kind].ntotal > self.about["people"]:
-                raise BadData(f"{path} holds more people than the index: make the index anew")
+            if not isinstance(out[kind], faiss.IndexIVF) or out[kind].ntotal > self.about["people"]:
+                raise BadData(f"{path} holds no cells, or more people than the index: make the index anew")
         return out
 
     def rows(self, kind: str, query: Float[np.ndarray, " D"], count: int) -> Int[np.ndarray, " K"]:

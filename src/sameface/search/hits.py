@@ -11,7 +11,7 @@ from typing import Any
 from sameface.core.files import write_file
 from sameface.verification.calibration import percent
 
-__all__ = ["Hit", "Hits", "check_suffix", "save"]
+__all__ = ["Hit", "Hits", "check_suffix", "save", "text_of"]
 
 SUFFIXES = (".json", ".csv", ".parquet")
 FORMAT, VERSION = "sameface-hits", 1

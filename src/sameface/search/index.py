@@ -9,9 +9,12 @@ what the packaged recogniser says of the photos (`Observation.code`). Up to 100,
 more, those in the nearest cells of `approximate.py`, if there are cells.
 """
 
+import hashlib
 import os
+import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -25,15 +28,18 @@ from sameface.photo import MIN_SCORE
 from sameface.photo.predictor import networks_name, networks_sha256
 from sameface.reconstruction.reconstruct import shape_distance
 from sameface.search.approximate import FROM, Nearby, extended
+from sameface.search.asked import Asked, asked
 from sameface.search.hits import Hit, Hits
-from sameface.search.people import Problem, code_of, is_bulk, one_of_bulk, pieces
+from sameface.search.people import Problem, pieces
 from sameface.search.places import SLACK, places
 from sameface.search.store import ABOUT, PART, People, Store, writing
 from sameface.verification.calibration import FARS, decided, probability, uncalibrated, warning
-from sameface.verification.sides import Person, read_side
+from sameface.verification.sides import Person
 
 __all__ = ["Added", "Index"]
 
+SECONDS = 60.0
+"""after which new people are written"""
 FIRST = 20
 """problems that are kept with their words; all are counted"""
 SHORTLIST, AND = 20, 200
@@ -62,22 +68,6 @@ class Added:
         """Count problems, and keep the first."""
         self.errors.update(kind for _, kind, _ in some)
         self.problems += some[: max(0, FIRST - len(self.problems))]
-
-
-@dataclass(frozen=True)
-class Asked:
-    """Somebody to find."""
-
-    name: str
-    identity: Float[np.ndarray, " S"]
-    code: Float[np.ndarray, " C"]
-    """zeros: none"""
-    photos: int
-    sha256: str | None
-    dropped: tuple[tuple[str, str, str], ...] = ()
-    notes: tuple[str, ...] = ()
-    row: int | None = None
-    """of themselves, where they are asked for out of this index"""
 
 
 class Index:
@@ -136,27 +126,27 @@ class Index:
         """Take in the people of sources: folders of `sameface bulk`, saved results, folders or a list of photos.
 
         Whoever is there already under the same name with the same face is passed over, so that the same call after a
-        kill goes on; with another face they are told as a problem. What is in memory is written when it is PART people,
-        and photos are measured in one process, 32 people at a time: thousands of them are for `sameface bulk` first.
+        kill goes on; with another face they are told as a problem. What is new is written every minute, so much a kill
+        costs. Photos are measured in one process: thousands of them are for `sameface bulk` first.
         `tick` is called with the number of people so far.
         """
         out = self.added = Added()
         with writing(self.folder):
             self.store = Store.open(self.folder, check=False)  # as others left it
-            known = {name: row for row, name in enumerate(self._names())}
-            held: list[People] = []
+            known, held, last = self._known(), list[People](), time.monotonic()
             for source in sources:
                 for piece in pieces(
                     os.fspath(source), self.store.about, known, each=each, predictor=self.predictor, min_score=min_score
                 ):
                     out.told(piece.problems)
-                    people = self._unknown(piece.people, known, held, out)
+                    people = _unknown(piece.people, known, out)
                     held += [people] if len(people) else []
                     if len(people) and tick is not None:
                         tick(out.new)
-                    if sum(map(len, held)) >= PART or (held and not is_bulk(Path(source))):
+                    late = time.monotonic() - last > SECONDS
+                    if held and (late or sum(map(len, held)) >= PART):
                         self.store.add(People.joined(held))
-                        held = []
+                        held, last = [], time.monotonic()
             if held:
                 self.store.add(People.joined(held))
             self._make_cells()
@@ -181,94 +171,40 @@ class Index:
                 f"by is {by!r}, count {count} and far {far:g}; give shape or code, at least 1, and an error rate from "
                 f"{FARS[0]:g} to {FARS[-1]:g}"
             )
-        asked = self._asked(given, min_score)
-        if by == "code" and not asked.code.any():
-            raise ValueError(f"{asked.name} has no code: saved results hold none. Give the photos, or search by shape")
-        rows, approximate, compared = self._candidates(asked, by, count)
-        hits, notes = self._exact(asked, rows, by, count, far, compared)
+        somebody = asked(given, self.store, self.predictor, min_score)
+        if by == "code" and not somebody.code.any():
+            raise ValueError(
+                f"{somebody.name} has no code: saved results hold none. Give the photos, or search by shape"
+            )
+        rows, approximate, compared = self._candidates(somebody, by, count)
+        hits, notes = self._exact(somebody, rows, by, count, far, compared)
         if approximate:
             notes.append("of so many people only those in the nearest cells were looked at: somebody may be missing")
         elif compared >= TELL:
             notes.append(
                 "everybody was looked at; with `pip install 'sameface[search]'`, `sameface index` makes it fast"
             )
-        if without := len(self) - compared - (asked.row is not None):
+        if without := len(self) - compared - (somebody.row is not None):
             notes.append(f"{without} of the people in the index have no code, and were not compared")
-        return Hits(asked.name, by, compared, approximate, tuple(hits), asked.dropped, (*notes, *asked.notes))
+        return Hits(somebody.name, by, compared, approximate, tuple(hits), somebody.dropped, (*notes, *somebody.notes))
 
     # ── inside ─────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _names(self) -> list[str]:
-        return [name for part in self.store.parts for name in part.people[0]]
-
-    def _unknown(self, people: People, known: dict[str, int], held: list[People], out: Added) -> People:
-        """Those who are not there yet, whom `known` then has too."""
-        taken, first = [], self.store.count + sum(map(len, held))
-        pending = [(one, k) for one in held for k in range(len(one))]
-        for k, name in enumerate(people.person):
-            if name not in known:
-                known[name] = first + len(taken)
-                taken.append(k)
-                continue
-            row = known[name]
-            if row < self.store.count:
-                there = self._arrays(np.array([row]), "identities")[0]
-            elif row < first:
-                one, place = pending[row - self.store.count]
-                there = one.identity[place]
-            else:
-                there = people.identity[taken[row - first]]
-            if np.array_equal(there, people.identity[k].astype(np.float32)):
-                out.known += 1
-            else:
-                message = f"{name} is in the index with another face; if they are two people, name them apart"
-                out.told([(name, "OtherFace", message)])
-        out.new += len(taken)
-        return people.rows(taken)
+    def _known(self) -> dict[str, bytes]:
+        """Name → digest of the face of everybody who is there."""
+        return {
+            name: _digest(face)
+            for part in self.store.parts
+            for name, face in zip(part.people[0], part.arrays["identities"], strict=True)
+        }
 
     def _make_cells(self) -> None:
-        if self.store.count < FROM or (self.store.nearby or {}).get("people") == self.store.count:
-            return
-        try:
-            self.store.nearby = extended(self.store)
-        except ImportError:
-            return  # every search says what to install
-        self.store.commit()
-        self._nearby = Nearby(self.store)
-
-    def _asked(self, given: Sequence[Person], min_score: float) -> Asked:
-        if not given:
-            raise ValueError("give somebody to find: photos of one person, a saved result, or FOLDER:PERSON")
-        one = given[0]
-        if len(given) == 1 and isinstance(one, str) and ":" in one and not os.path.exists(one):
-            for k in (k for k, letter in enumerate(one) if letter == ":"):
-                folder = Path(one[:k])
-                if is_bulk(folder):
-                    row = one_of_bulk(folder, one[k + 1 :], self.store.about)
-                    photos = int(row.photos[0])
-                    return Asked(one, row.identity[0], row.code[0], photos, self.store.about["networks_sha256"])
-                if (folder / ABOUT).is_file():
-                    return self._of_index(one, folder, one[k + 1 :])
-        side = read_side(one if len(given) == 1 else [path for path in given], self.predictor, min_score)  # type: ignore
-        if side.identity is None or side.photos is None:
-            raise BadData(f"{side.name} is a mesh without an identity; give photos, a result.json or a face.npz")
-        if side.predictor != self.store.about["predictor"]:
-            made = side.predictor or "networks that it does not name"
-            raise BadData(f"{side.name} was made by {made}, the index by {self.store.about['predictor']}: make it anew")
-        return Asked(side.name, side.identity, code_of(side), side.photos, side.sha256, side.dropped, side.notes)
-
-    def _of_index(self, name: str, folder: Path, person: str) -> Asked:
-        other = self if os.path.samefile(folder, self.folder) else Index(folder, predictor=self.predictor)
-        first = 0
-        for part in other.store.parts:
-            names, _, photos = part.people
-            if person in names:
-                k = names.index(person)
-                identity, code = (np.array(part.arrays[kind][k], np.float32) for kind in ("identities", "codes"))
-                row = first + k if other is self else None
-                return Asked(name, identity, code, photos[k], other.store.about["networks_sha256"], row=row)
-            first += part.count
-        raise BadData(f"{folder} has no person {person!r}: names are those of the folders or rows that it was made of")
+        """Take everybody into the cells, from 100,000 people on; without faiss, every search says what to install."""
+        if self.store.count >= FROM and (self.store.nearby or {}).get("people") != self.store.count:
+            with suppress(ImportError):
+                self.store.nearby = extended(self.store)
+                self.store.commit()
+        self._nearby = Nearby(self.store) if self.store.nearby else None
 
     def _arrays(self, rows: Int[np.ndarray, " K"], kind: str) -> Float[np.ndarray, "K D"]:
         part = np.searchsorted(self.store.begins, rows, side="right") - 1
@@ -310,6 +246,8 @@ class Index:
         self, asked: Asked, rows: Int[np.ndarray, " K"], by: str, count: int, far: float, among: int
     ) -> tuple[list[Hit], list[str]]:
         """The hits, the nearest first, compared as `verify` compares; and what is to be said of them."""
+        if not len(rows):
+            return [], ["there is nobody in the index to compare with"]
         model, about, memory = default(), self.store.about, dict[bytes, float]()
         why = uncalibrated(asked.name, about["predictor"], asked.sha256)
         why = why or uncalibrated(str(self.folder), about["predictor"], about["networks_sha256"])
@@ -320,7 +258,7 @@ class Index:
         for row, identity, other in zip(rows, identities, codes, strict=True):
             if (key := identity.tobytes()) not in memory:  # copies of one face are compared once
                 memory[key] = shape_distance(own, model.vertices(identity), model)
-            apart = float(1 - code @ _unit(other)) if code.any() and other.any() else None
+            apart = max(0.0, float(1 - code @ _unit(other))) if code.any() and other.any() else None
             part = int(np.searchsorted(self.store.begins, row, side="right")) - 1
             person, source, photos = (one[row - self.store.begins[part]] for one in self.store.parts[part].people)
             hits.append(Hit(person, source, photos, memory[key], apart, None, None, None))
@@ -328,12 +266,34 @@ class Index:
         if why:
             return nearest, [f"no probability: {why}"]
         judged = [_judged(one, asked.photos, among, far) for one in nearest]
-        notes = [warning([asked.photos, nearest[0].photos])] if nearest else []
+        notes = [warning([asked.photos, nearest[0].photos])]
         notes.append(
-            f"at this error rate about {among * far:,.0f} of {among:,} strangers are called same. Probabilities begin "
-            "at even odds; “among all” begins with each of them as likely as another"
+            "probabilities begin at even odds; “among all” begins with everybody in the index as likely as another"
         )
+        if among * far >= 1:
+            notes.append(f"at this error rate about {among * far:,.0f} of {among:,} strangers are called same")
         return judged, notes
+
+
+def _unknown(people: People, known: dict[str, bytes], out: Added) -> People:
+    """Those who are not there yet, whom `known` then has too."""
+    taken = []
+    for k, (name, face) in enumerate(zip(people.person, people.identity, strict=True)):
+        digest = _digest(face)
+        if name not in known:
+            known[name] = digest
+            taken.append(k)
+        elif known[name] == digest:
+            out.known += 1
+        else:
+            message = f"{name} is in the index with another face; if they are two people, name them apart"
+            out.told([(name, "OtherFace", message)])
+    out.new += len(taken)
+    return people.rows(taken)
+
+
+def _digest(identity: np.ndarray) -> bytes:
+    return hashlib.blake2b(identity.astype("<f4").tobytes(), digest_size=8).digest()
 
 
 def _judged(hit: Hit, photos: int, among: int, far: float) -> Hit:

@@ -155,7 +155,10 @@ class Store:
             nearby = told["approximate"]
             if nearby is not None:
                 files = {kind: _file(*pair) for kind, pair in nearby["files"].items()}
-                nearby = {"people": int(nearby["people"]), "trained": int(nearby["trained"]), "files": files}
+                nearby = {"people": nearby["people"], "trained": nearby["trained"], "files": files}
+                count = sum(part.count for part in parts)
+                if not 0 < nearby["trained"] <= nearby["people"] <= count or not files.keys() <= {"shape", "code"}:
+                    raise ValueError(f"cells of {nearby['people']} people, of {count}")
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise BadData(f"{file} is not what `sameface index` writes ({error!r}): make the index anew") from None
         if about["model"] != default().name:
@@ -178,14 +181,24 @@ class Store:
         store.commit()
         return store
 
+    @property
+    def files(self) -> set[str]:
+        """The names of the files that count."""
+        cells = (self.nearby or {"files": {}})["files"]
+        return {name for part in self.parts for name, _ in part.files.values()} | {name for name, _ in cells.values()}
+
     def commit(self) -> None:
-        """Write index.json: from here on it is what `open` finds. Sweeps up files that it does not name."""
+        """Write index.json: from here on it is what `open` finds.
+
+        Sweeps up files that neither it names nor the one before, which somebody may be searching still.
+        """
+        kept = self.files
+        if (self.folder / ABOUT).is_file():
+            kept |= Store.open(self.folder, check=False).files
         told = {"format": "sameface-index", "version": VERSION, **self.about, "people": self.count}
         told["parts"] = [{"people": one.count, "files": one.files} for one in self.parts]
         told["approximate"] = self.nearby
         write_file(self.folder / ABOUT, (json.dumps(told, indent=1) + "\n").encode(), durable=True)
-        kept = {name for part in self.parts for name, _ in part.files.values()}
-        kept |= {name for name, _ in (self.nearby or {"files": {}})["files"].values()}
         for name in os.listdir(self.folder):
             if name not in kept and name != ABOUT and _ours(name):
                 with suppress(OSError):  # where somebody searches still; the next one sweeps
