@@ -28,8 +28,8 @@ PUBLIC = (
     "sameface.morphable.formats", "sameface.morphable.points", "sameface.photo.detect", "sameface.photo.face",
     "sameface.photo.image", "sameface.photo.predictor", "sameface.reconstruction.cameras",
     "sameface.reconstruction.fit", "sameface.reconstruction.picture", "sameface.reconstruction.reconstruct",
-    "sameface.reconstruction.result", "sameface.reconstruction.texture", "sameface.training.export",
-    "sameface.training.train",
+    "sameface.reconstruction.result", "sameface.reconstruction.texture", "sameface.search.index",
+    "sameface.training.export", "sameface.training.train",
 )  # fmt: skip
 """the modules whose names others may rely on; the rest may change with any version"""
 LIST = Path(__file__).parent / "golden" / "public_names.txt"
@@ -70,7 +70,7 @@ def test_the_first_names_are_at_hand_and_a_wrong_one_is_answered_with_them():
     for name in sameface.__all__:
         assert getattr(sameface, name).__doc__
     assert len(sameface.__all__) <= 12
-    with pytest.raises(AttributeError, match="sameface has no 'Camera'; it has MorphableModel, "):
+    with pytest.raises(AttributeError, match="sameface has no 'Camera'; it has Index, MorphableModel, "):
         _ = sameface.Camera
 
 
@@ -98,14 +98,15 @@ def test_what_users_run_loads_neither_torch_nor_any_extra(module):
 def test_everything_imported_is_declared():
     """A plain install has what `reconstruct` needs; extras have the rest."""
     project = tomllib.loads((PACKAGE.parent.parent / "pyproject.toml").read_text())["project"]
-    module = {"opencv-python-headless": "cv2", "pillow": "PIL", "libigl": "igl"}
+    module = {"opencv-python-headless": "cv2", "pillow": "PIL", "libigl": "igl", "faiss-cpu": "faiss"}
 
     def modules(requirements: list[str]) -> set[str]:
         names = [re.match(r"[\w-]+", text)[0] for text in requirements]
         return {module.get(name, name.replace("-", "_")) for name in names}
 
     plain = modules(project["dependencies"])
-    extra = {name: modules(project["optional-dependencies"][name]) for name in ("train", "evaluate", "compile", "bulk")}
+    extras = "train", "evaluate", "compile", "bulk", "search"
+    extra = {name: modules(project["optional-dependencies"][name]) for name in extras}
     for path in PACKAGE.rglob("*.py"):
         inside = path.relative_to(PACKAGE).as_posix()
         allowed = {"sameface", *plain, *sys.stdlib_module_names}
@@ -117,6 +118,8 @@ def test_everything_imported_is_declared():
             allowed |= extra["compile"]
         if inside.startswith("bulk/"):
             allowed |= extra["bulk"]
+        if inside.startswith("search/"):
+            allowed |= extra["search"]
         for node in ast.walk(ast.parse(path.read_text())):
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             names += [node.module] if isinstance(node, ast.ImportFrom) and node.module else []

@@ -69,8 +69,8 @@ def extended(store: Store) -> dict[str, Any] | None:
     faiss, count = _faiss(), store.count
     if count < FROM:
         return None
-    before = store.nearby
-    again = before is None or count > GROWN * before["trained"]
+    before = store.nearby or {"people": 0, "trained": 0}
+    again = count > GROWN * before["trained"]
     old = {} if again else Nearby(store).cells
     files = {}
     for kind, array in KINDS.items():
@@ -89,7 +89,7 @@ def extended(store: Store) -> dict[str, Any] | None:
 
 
 def _faiss() -> Any:
-    import faiss
+    import faiss  # pyright: ignore[reportMissingImports]
 
     return faiss
 

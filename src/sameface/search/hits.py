@@ -47,7 +47,10 @@ class Hit:
         told = asdict(self) | {"verdict": self.word if self.probability is not None else None}
         del told["same"]
         digits = {"distance_mm": 4, "code_distance": 6, "probability": 4, "probability_among": 8}
-        return {k: round(v, digits[k]) if k in digits and v is not None else v for k, v in told.items()}
+        return {
+            name: round(value, digits[name]) if name in digits and isinstance(value, float) else value
+            for name, value in told.items()
+        }
 
 
 @dataclass(frozen=True)
@@ -131,9 +134,8 @@ COLUMNS = (
 
 def _csv(rows: list[dict[str, Any]]) -> bytes:
     out = StringIO()
-    writer = csv.DictWriter(out, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerows([COLUMNS, *([row[name] for name in COLUMNS] for row in rows)])
     return out.getvalue().encode()
 
 

@@ -64,14 +64,19 @@ class People(NamedTuple):
 
     def rows(self, some: Any) -> "People":
         """The rows of these numbers."""
-        names = ([one[k] for k in some] for one in (self.person, self.source))
-        return People(*names, self.photos[some], self.identity[some], self.code[some])
+        person, source = ([one[k] for k in some] for one in (self.person, self.source))
+        return People(person, source, self.photos[some], self.identity[some], self.code[some])
 
     @classmethod
     def joined(cls, parts: "list[People]") -> "People":
         """One after the other."""
-        arrays = (np.concatenate([one[k] for one in parts]) for k in (2, 3, 4))
-        return cls([n for one in parts for n in one.person], [n for one in parts for n in one.source], *arrays)
+        return cls(
+            [name for one in parts for name in one.person],
+            [name for one in parts for name in one.source],
+            np.concatenate([one.photos for one in parts]),
+            np.concatenate([one.identity for one in parts]),
+            np.concatenate([one.code for one in parts]),
+        )
 
 
 @dataclass
@@ -110,7 +115,7 @@ class Part:
     @cached_property
     def coded(self) -> Bool[np.ndarray, " N"]:
         """Who has a code."""
-        return self.arrays["codes"].any(1)
+        return np.asarray(self.arrays["codes"].any(1))
 
     def check(self) -> None:
         """Raise BadData for a file that is not to the last bit what was written."""

@@ -75,9 +75,11 @@ def decided(
     return True if near else False if apart else None
 
 
-def uncalibrated(name: str, predictor: str | None, sha256: str | None) -> str:
-    """Why the packaged calibration does not hold for what networks of this name and digest made; empty if it does."""
-    known = packaged()
+def uncalibrated(
+    name: str, predictor: str | None, sha256: str | None, calibration: Mapping[str, Any] | None = None
+) -> str:
+    """Why the calibration does not hold for what networks of this name and digest made; empty if it does."""
+    known = calibration or packaged()
     if predictor is None:
         return f"{name} does not say which network made it; give its photos or its result.json"
     if predictor != known["predictor"] or sha256 not in (None, known["networks_sha256"]):

@@ -147,7 +147,7 @@ def compare(first: Side, second: Side, *, far: float = 0.1) -> Verdict:
         names = ", ".join(shared[:3])
         notes.append(f"{names} is on both sides: of course that is alike; give other photos on one side")
     known = packaged()
-    why = next(filter(None, (uncalibrated(one.name, one.predictor, one.sha256) for one in sides)), "")
+    why = next(filter(None, (uncalibrated(one.name, one.predictor, one.sha256, known) for one in sides)), "")
     chance = same = None
     if why:
         notes.append(f"no probability: {why}")
