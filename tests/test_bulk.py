@@ -370,7 +370,7 @@ def test_a_person_at_whom_processes_end_is_given_up(people):
 
 
 def test_errors_of_a_process_reach_the_user(people, cluster, tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "_fingerprint", lambda _: "another")
+    monkeypatch.setattr(module, "fingerprint_of", lambda _: "another")
     with pytest.raises(AssetMissing, match="install the same sameface everywhere"):
         bulk([people], tmp_path, workers=1)
 

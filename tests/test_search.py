@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from sameface.cli import main
 from sameface.core.errors import BadData, BadOutput
 from sameface.morphable import default
 from sameface.photo.predictor import CODE, load, networks_name, networks_sha256
+from sameface.reconstruction.agreement import millimetres
 from sameface.reconstruction.reconstruct import join, shape_distance
 from sameface.search import approximate, hits, store
 from sameface.search import index as module
@@ -92,6 +94,15 @@ def test_places_are_as_far_apart_as_verify_says(spread, most, apart):
     np.testing.assert_allclose(ours, told, rtol=most, atol=1e-5)
 
 
+def test_differences_without_their_rigid_motions_would_not_do():
+    first, other = np.random.default_rng(3).normal(size=(2, 40, default().n_identity))
+    told = [
+        shape_distance(default().vertices(a), default().vertices(b), default())
+        for a, b in zip(first, other, strict=True)
+    ]
+    assert (np.linalg.norm((first - other) @ millimetres(), axis=1) / told).max() > 1.1
+
+
 def test_a_place_does_not_depend_on_who_else_is_asked_for():
     identity = strangers(5000).identity
     assert np.abs(places(identity)[4990:] - places(identity[4990:])).max() < 1e-5
@@ -149,9 +160,8 @@ def test_each_hit_says_what_verify_says(saved, tmp_path):
 
 def test_of_equal_ones_the_first_by_name_and_copies_are_all_there(tmp_path):
     one = strangers(1)
-    same = People(
-        [f"copy-{k}" for k in (3, 1, 2)], ["drawn"] * 3, np.ones(3, int), *(one[k].repeat(3, 0) for k in (3, 4))
-    )
+    named = [f"copy-{k}" for k in (3, 1, 2)]
+    same = People(named, ["drawn"] * 3, np.ones(3, int), one.identity.repeat(3, 0), one.code.repeat(3, 0))
     index = written(tmp_path / "i", strangers(20, 2), same)
     assert [name for name, _ in answers(index, a_row(index, "copy-2"), count=2)] == ["copy-1", "copy-3"]
 
@@ -469,7 +479,7 @@ def test_of_many_the_nearest_cells_are_looked_at(cells, tmp_path, small_parts, m
     everybody = strangers(600)
     index, slow = taken_in(tmp_path / "i", everybody), written(tmp_path / "slow", everybody)
     rows = np.flatnonzero(everybody.code.any(1))[:12]
-    near = everybody.rows(rows)._replace(identity=everybody.identity[rows] * np.float32(1.01))
+    near = replace(everybody.rows(rows), identity=everybody.identity[rows] * np.float32(1.01))
     others = written(tmp_path / "others", near)
     for by in ("shape", "code"):
         found = [index.search(a_row(others, name), by=by, count=1) for name in near.person]

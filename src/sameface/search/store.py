@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from io import BytesIO
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -46,14 +46,15 @@ HEADER = 1 << 12
 ARRAYS = {"identities": np.dtype("<f4"), "places": np.dtype("<f4"), "codes": np.dtype("<f4")}
 
 
-class People(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class People:
     """Rows to take into an index, or to write to a part."""
 
     person: list[str]
     source: list[str]
     """the folder or file that each was taken from"""
     photos: Int[np.ndarray, " N"]
-    """that counted"""
+    """how many counted"""
     identity: Float[np.ndarray, "N S"]
     """σ"""
     code: Float[np.ndarray, "N C"]
