@@ -303,6 +303,7 @@ DOORS: dict[str, Callable[[Path, np.random.Generator], Iterator[Case]]] = {
     "data": in_("hostile_sets", "sets"), "evaluate": in_("hostile_sets", "benchmarks"),
     "export": in_("hostile_runs", "runs"), "networks": networks, "synth": people,
     "train": in_("hostile_runs", "trainings"), "api": in_("hostile_api", "calls"),
+    "search": in_("hostile_index", "indices"),
 }  # fmt: skip
 """by name; `data` makes the cases of `fit-set`, too"""
 

@@ -42,6 +42,7 @@ LOADED = {
     "data": f"{TABLES} scipy.io sameface.training.fit_set", "export": "sameface.training.export",
     "evaluate": f"{TABLES} matplotlib.pyplot scipy.io scipy.spatial sameface.evaluation.evaluate", "networks": "onnx",
     "synth": "sameface.synthetic.files", "train": f"{TABLES} sameface.training.train",
+    "search": "sameface.cli.search sameface.search.index",
     "api": "torch sameface.reconstruction.video sameface.verification.verify",
 }  # fmt: skip
 """what the doors would import, each time anew"""
