@@ -80,7 +80,7 @@ def drawn(spread: dict[str, np.ndarray], count: int, piece: int, photo: int) -> 
 
 def queries(folder: Path, people: int) -> list[Asked]:
     """Second photos of people of the first piece."""
-    rows = drawn(dict(np.load(folder / "spread.npz")), min(people, PART), 0, 1)[:QUERIES]
+    rows = drawn(dict(np.load(folder / "spread.npz")), min(people, QUERIES), 0, 1)
     return [Asked(f"query {k}", row[:80].astype(np.float64), row[80:], 1, None) for k, row in enumerate(rows)]
 
 
@@ -211,10 +211,10 @@ def recall(found: np.ndarray, folder: Path, by: str) -> float:
 # ── the whole ──────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def peak() -> int:
-    """Bytes that this process had in memory at most; getrusage would count what its parent had, too."""
+def memory() -> dict[str, int]:
+    """What this process had in memory at most (getrusage would count its parent's), and what of it now is no file's."""
     told = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
-    return 1024 * int(told["VmHWM"].split()[0])
+    return {name: 1024 * int(told[key].split()[0]) for name, key in (("rss_bytes", "VmHWM"), ("own_bytes", "RssAnon"))}
 
 
 def size(folder: Path) -> int:
@@ -248,7 +248,7 @@ def main() -> None:
     if given.step:
         name, *more = given.step
         told = globals()[name](given.folder, given.people, *more)
-        print(json.dumps(told | {"rss_bytes": peak()}))
+        print(json.dumps(told | memory()))
         return
     start = time.perf_counter()
     with tempfile.TemporaryDirectory() as temporary:

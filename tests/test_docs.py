@@ -1,9 +1,12 @@
 """What the documentation says in code is run."""
 
+import json
 import re
 import tomllib
+from importlib.resources import files
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 ROOT = Path(__file__).parent.parent
@@ -19,6 +22,29 @@ def test_the_code_of_a_page_runs(page):
     names: dict = {}
     for block in blocks:
         exec(compile(block, page, "exec"), names)
+
+
+def test_the_cluster_of_the_page_about_scale_is_one_that_ray_takes():
+    jsonschema, yaml = pytest.importorskip("jsonschema"), pytest.importorskip("yaml")
+    schema = json.loads((files("ray") / "autoscaler" / "ray-schema.json").read_text())
+    (block,) = re.findall(r"^```yaml\n(.*?)^```", (ROOT / "docs" / "scale.md").read_text(), re.DOTALL | re.MULTILINE)
+    told = yaml.safe_load(block)
+    jsonschema.validate(told, schema)
+    assert told["head_node_type"] in told["available_node_types"]
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(told | {"max_workers": "many"}, schema)
+
+
+def test_what_the_page_about_scale_says_was_measured_is_in_the_benchmarks():
+    page = (ROOT / "docs" / "scale.md").read_text()
+    bulk, search = (json.loads((ROOT / "benchmarks" / f"{name}.json").read_text()) for name in ("bulk", "search"))
+    rate = bulk["photos_per_second"]["bulk, 2"]
+    assert f"{rate} photos of 600 px a second" in page
+    assert f"| {2000 / rate:.0f} ms | {2e7 / rate / 3600:.0f} hours of a core |" in page
+    assert f"({bulk['times_the_loop']['bulk, 2']} times one loop" in page
+    seconds, size = (sum(search[name][key] for name in ("index", "faiss")) for key in ("seconds", "bytes"))
+    assert f"{seconds:.0f} s on one core, {size / 1e9:.2f} GB" in page
+    assert f"{np.mean([search['faiss asked'][by]['ms'] for by in ('shape', 'code')]):.0f} ms on one core" in page
 
 
 def test_the_page_about_the_layout_shows_the_rooms_that_there_are():

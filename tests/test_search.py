@@ -26,6 +26,7 @@ from sameface.search.places import places
 from sameface.search.store import ABOUT, People, Store, writing
 from sameface.verification.verify import verify
 
+ROOT = Path(__file__).parent.parent
 ABOUT_US = {
     "predictor": networks_name(), "networks_sha256": networks_sha256(), "fingerprint": fingerprint_of("default"),
     "model": default().name,
@@ -434,6 +435,39 @@ def test_folders_that_are_no_index_and_queries_that_are_none(drawn, saved, tmp_p
     (tmp_path / "a.jpg").write_bytes(b"x")
     with pytest.raises(ValueError, match="an index takes folders"):
         Index(drawn.folder).add(tmp_path / "a.jpg")
+
+
+def test_sources_are_looked_for_before_a_folder_is_made(saved, tmp_path, capsys):
+    with pytest.raises(BadData, match="there is no file or folder"):
+        Index.build(tmp_path / "i", saved, tmp_path / "gone")
+    assert called(capsys, "index", tmp_path / "i", tmp_path / "gone")[0] == 1
+    with pytest.raises(BadOutput, match="whose folders are persons"):
+        Index.build(saved / "people.index", saved)
+    assert not (tmp_path / "i").exists()
+    assert not (saved / "people.index").exists()
+
+
+def test_what_the_page_says_of_a_million_people_is_what_was_measured():
+    told = json.loads((ROOT / "benchmarks" / "search.json").read_text())
+    lines = {
+        line.split("|")[1].strip("* "): line
+        for line in (ROOT / "docs" / "search.md").read_text().splitlines()
+        if "|" in line
+    }
+    everybody, ratios = told["everybody"], told["times_everybody"]
+    said = lines["everybody (numpy)"]
+    assert f"| {told['index']['seconds']:.0f} | {told['index']['bytes'] / 1e9:.2f} GB |" in said
+    assert f"{everybody['shape']['ms']:.0f} / {everybody['code']['ms']:.0f}" in said
+    for name, row in (
+        ("faiss", "faiss, 8 bits"),
+        ("lancedb IVF_PQ", "LanceDB, IVF_PQ"),
+        ("lancedb IVF_SQ", "LanceDB, IVF_SQ"),
+    ):
+        built, asked, ratio = told[name], told[f"{name} asked"], ratios[f"{name} asked"]
+        assert f"| + {built['seconds']:.0f} | + {built['bytes'] / 1e9:.2f} GB |" in lines[row]
+        assert f"| {asked['shape']['recall']:.3f} / {asked['code']['recall']:.3f} |" in lines[row]
+        assert f"| {asked['shape']['ms']:.0f} / {asked['code']['ms']:.0f} |" in lines[row]
+        assert f"| {ratio['shape']:.2f} / {ratio['code']:.2f} |" in lines[row]
 
 
 def test_results_of_other_networks_are_told_and_the_others_taken(saved, tmp_path):

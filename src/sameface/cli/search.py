@@ -41,9 +41,12 @@ def index(
     from sameface.cli.people import Progress
     from sameface.search.approximate import FROM
     from sameface.search.index import Index
+    from sameface.search.people import check_source
 
     if not sources:
         raise ValueError("give somebody to put into the index: sameface index people.index FACES")
+    for source in sources:
+        check_source(source, folder)
     made = Index.build(folder, predictor=predictor)
     with Progress("people", None, quiet) as tick:
         added = made.add(*sources, each=each, min_score=min_score, tick=lambda done: tick("people", None, done))

@@ -30,7 +30,7 @@ from sameface.reconstruction.reconstruct import shape_distance
 from sameface.search.approximate import FROM, Nearby, extended
 from sameface.search.asked import Asked, asked
 from sameface.search.hits import Hit, Hits
-from sameface.search.people import Problem, pieces
+from sameface.search.people import Problem, check_source, pieces
 from sameface.search.places import SLACK, places
 from sameface.search.store import ABOUT, PART, People, Store, writing
 from sameface.verification.calibration import FARS, decided, probability, uncalibrated, warning
@@ -99,6 +99,8 @@ class Index:
         min_score: float = MIN_SCORE,
     ) -> "Index":
         """An index of the people in `sources`, appended to what is in the folder; how `add` went is in its `added`."""
+        for source in sources:
+            check_source(os.fspath(source), Path(folder))
         if not (Path(folder) / ABOUT).exists():
             about = {
                 "predictor": networks_name(predictor), "networks_sha256": networks_sha256(predictor),
@@ -130,6 +132,8 @@ class Index:
         costs. Photos are measured in one process: thousands of them are for `sameface bulk` first.
         `tick` is called with the number of people so far.
         """
+        for source in sources:
+            check_source(os.fspath(source), self.folder)
         out = self.added = Added()
         with writing(self.folder):
             self.store = Store.open(self.folder, check=False)  # as others left it

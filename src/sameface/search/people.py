@@ -3,6 +3,7 @@
 One piece at a time, of at most AT_ONCE people. Who cannot be taken is told with a reason, and costs nobody else.
 """
 
+import os
 from collections.abc import Container, Iterator
 from itertools import islice
 from pathlib import Path
@@ -14,7 +15,7 @@ from jaxtyping import Float
 from sameface.bulk import people_list
 from sameface.bulk.bulk import ABOUT, PERSONS, whole_shards
 from sameface.bulk.shard import Options, shard_rows
-from sameface.core.errors import BadData, SameFaceError
+from sameface.core.errors import BadData, BadOutput, SameFaceError
 from sameface.core.files import hint, names_in, plain, read_json
 from sameface.core.tables import read_table, rows_of_lists
 from sameface.morphable import default
@@ -23,7 +24,7 @@ from sameface.photo.predictor import CODE
 from sameface.search.store import People
 from sameface.verification.sides import SAVED, Side, read_side
 
-__all__ = ["Piece", "Problem", "code_of", "is_bulk", "one_of_bulk", "pieces"]
+__all__ = ["Piece", "Problem", "check_source", "code_of", "is_bulk", "one_of_bulk", "pieces"]
 
 AT_ONCE = 4096
 """people of saved results in a piece"""
@@ -58,8 +59,6 @@ def pieces(
     be meant.
     """
     path = Path(source)
-    if not path.exists():
-        raise BadData(f"there is no file or folder {source}{hint(str(source))}")
     if is_bulk(path):
         yield from _bulk(path, about)
     elif saved := _saved(path):
@@ -72,6 +71,15 @@ def pieces(
         )
     else:
         yield from _photos(source, known, each, Options(each=each, predictor=predictor, min_score=min_score))
+
+
+def check_source(source: str | Path, folder: Path) -> None:
+    """Raise BadData for a source that is not there, BadOutput for one that the folder of the index lies in."""
+    if not Path(source).exists():
+        raise BadData(f"there is no file or folder {source}{hint(str(source))}")
+    inside = Path(os.path.realpath(folder)).is_relative_to(os.path.realpath(source))
+    if inside and Path(source).is_dir() and not is_bulk(Path(source)):
+        raise BadOutput(f"{folder} lies in {source}, whose folders are persons: choose another folder for the index")
 
 
 def is_bulk(path: Path) -> bool:
