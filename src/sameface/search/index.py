@@ -106,8 +106,7 @@ class Index:
                 "predictor": networks_name(predictor), "networks_sha256": networks_sha256(predictor),
                 "fingerprint": fingerprint_of(predictor), "model": default().name,
             }  # fmt: skip
-            with writing(Path(folder)):
-                Store.create(Path(folder), about)
+            Store.create(Path(folder), about)
         index = cls(folder, predictor=predictor)
         index.add(*sources, each=each, min_score=min_score)
         return index

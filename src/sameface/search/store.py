@@ -38,6 +38,8 @@ PART = 65_536
 """people; the arrays of a part take 92 MB"""
 MOST_PARTS = 16_384
 """a thousand million people"""
+MOST_PHOTOS = 1 << 31
+"""of one person"""
 ABOUT, LOCK = "index.json", "index.lock"
 LARGEST_ABOUT, LARGEST_PEOPLE = 1 << 26, 1 << 30
 """bytes of index.json, and of the names of one part"""
@@ -97,7 +99,9 @@ class Part:
         try:
             person, photos, sources = told["person"], told["photos"], told["sources"]
             source = [sources[k] for k in told["source"]]
-            whole = all(type(n) is int and n > 0 for n in photos) and all(type(n) is str for n in [*person, *source])
+            whole = all(type(n) is int and 0 < n <= MOST_PHOTOS for n in photos) and all(
+                type(n) is str for n in [*person, *source]
+            )
             if not whole or not len(person) == len(source) == len(photos) == self.count:
                 raise ValueError(f"{len(person)} names of {self.count} people")
         except (KeyError, TypeError, ValueError, IndexError) as error:
@@ -135,6 +139,8 @@ class Store:
     parts: list[Part] = field(default_factory=list)
     nearby: dict[str, Any] | None = None
     """what `approximate` wrote: for how many people, and its files"""
+    opened: set[str] = field(default_factory=set)
+    """the files that counted when it was opened"""
 
     @property
     def count(self) -> int:
@@ -162,8 +168,12 @@ class Store:
             if nearby is not None:
                 files = {kind: _file(*pair) for kind, pair in nearby["files"].items()}
                 nearby = {"people": nearby["people"], "trained": nearby["trained"], "files": files}
-                count = sum(part.count for part in parts)
-                if not 0 < nearby["trained"] <= nearby["people"] <= count or not files.keys() <= {"shape", "code"}:
+                trained, people, count = nearby["trained"], nearby["people"], sum(part.count for part in parts)
+                if (
+                    not {type(trained), type(people)} == {int}
+                    or not 0 < trained <= people <= count
+                    or not files.keys() <= {"shape", "code"}
+                ):
                     raise ValueError(f"cells of {nearby['people']} people, of {count}")
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise BadData(f"{file} is not what `sameface index` writes ({error!r}): make the index anew") from None
@@ -172,6 +182,7 @@ class Store:
                 f"{folder} belongs to the model {about['model']!r}, but this package ships {default().name!r}"
             )
         store = cls(folder, about, parts, nearby)
+        store.opened = store.files
         if check:
             for part in parts:
                 part.check()
@@ -183,9 +194,12 @@ class Store:
         make_folder(folder)
         if left := [name for name in os.listdir(folder) if name != LOCK and not _ours(name)]:
             raise BadOutput(f"{folder} holds {sorted(left)[0]} and is no index: give a folder that is empty or new")
-        store = cls(folder, about)
-        store.commit()
-        return store
+        with writing(folder):
+            if (folder / ABOUT).is_file():  # somebody was faster
+                return cls.open(folder)
+            store = cls(folder, about)
+            store.commit()
+            return store
 
     @property
     def files(self) -> set[str]:
@@ -196,9 +210,10 @@ class Store:
     def commit(self) -> None:
         """Write index.json: from here on it is what `open` finds.
 
-        Sweeps up files that neither it names nor the one before, which somebody may be searching still.
+        Sweeps up files that neither it names nor the one before, nor the one when this was opened: somebody may be
+        searching there still.
         """
-        kept = self.files
+        kept = self.files | self.opened
         if (self.folder / ABOUT).is_file():
             kept |= Store.open(self.folder, check=False).files
         told = {"format": "sameface-index", "version": VERSION, **self.about, "people": self.count}
