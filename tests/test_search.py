@@ -469,7 +469,7 @@ def test_what_the_page_says_of_a_million_people_is_what_was_measured():
         assert f"| + {built['seconds']:.0f} | + {built['bytes'] / 1e9:.2f} GB |" in lines[row]
         assert f"| {asked['shape']['recall']:.3f} / {asked['code']['recall']:.3f} |" in lines[row]
         assert f"| {asked['shape']['ms']:.0f} / {asked['code']['ms']:.0f} |" in lines[row]
-        assert f"| {ratio['shape']:.2f} / {ratio['code']:.2f} |" in lines[row]
+        assert f"| {ratio['shape']:.2f} / {ratio['code']:.2f} | {asked['own_bytes'] / 1e9:.2f} GB |" in lines[row]
 
 
 def test_results_of_other_networks_are_told_and_the_others_taken(saved, tmp_path):
