@@ -65,6 +65,8 @@ def test_it_learns_to_step_onto_a_dot_from_where_it_was_pointed():
 @pytest.mark.parametrize("points", [1, 164])
 def test_it_gives_a_step_and_an_error_for_each_point(points):
     look = LocalLook(32, 8, points)
-    step, error = look(torch.rand(2, 3, 32, 32), torch.rand(2, 4, 16, 16), torch.rand(2, 8, 8, 8), torch.zeros(2, points, 2))
+    step, error = look(
+        torch.rand(2, 3, 32, 32), torch.rand(2, 4, 16, 16), torch.rand(2, 8, 8, 8), torch.zeros(2, points, 2)
+    )
     assert step.shape == (2, points, 2)
     assert error.shape == (2, points)

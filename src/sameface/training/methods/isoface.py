@@ -99,7 +99,7 @@ class Config:
     spoiled_share: float = 0.15
     """Share of training crops that are made very dark, very blurred or are half hidden."""
     clean_share: float = 0.5
-    """Share of training crops whose pictures stay as they are: what a person differs by is less than a blurred pixel."""
+    """Share of training crops whose pictures stay as they are: a person differs by less than a blurred pixel."""
     pairs_weight: float = 1.0
     """Weight of `pairs`; 0 leaves them out."""
     reshaped_share: float = 0.5
