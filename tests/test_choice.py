@@ -90,4 +90,10 @@ def test_two_people_of_equal_size_in_real_photos():
     assert with_her.notes[0].startswith(
         "photo 1: it shows 2 faces; taken was the one most like the other photos (number 2"
     )
-    assert reconstruct(two_people(), GRACE, face=1).views[0].seen.notes == ()
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_nothing_is_said_of_a_choice_where_the_face_is_named(number):
+    (view,) = reconstruct(two_people(), face=number).views
+    assert (view.seen.box[0] > 240) == (number == 1)
+    assert view.seen.notes == ()

@@ -32,6 +32,8 @@ class Candidate(NamedTuple):
     """from 1, the largest: what `face` and `--face` count"""
     of: int
     """faces in its photo"""
+    named: bool = False
+    """asked for by its number, so that nothing was chosen"""
 
 
 def prominence(face: Observation) -> float:
@@ -49,7 +51,7 @@ def candidates(faces: Sequence[Observation], number: int | None = None) -> list[
 
     Empty if there are not so many faces.
     """
-    every = [Candidate(face, k, len(faces)) for k, face in enumerate(faces, 1)]
+    every = [Candidate(face, k, len(faces), number is not None) for k, face in enumerate(faces, 1)]
     if number is not None:
         return every[number - 1 : number]
     every.sort(key=lambda one: -prominence(one.face))
@@ -88,7 +90,7 @@ def choose(photos: Sequence[Sequence[Candidate]], like: Float[np.ndarray, " S"] 
 def _said(some: Sequence[Candidate], taken: int, asked: str) -> Observation:
     """The chosen face with a note, which says who was asked, if anybody."""
     one = some[taken]
-    if one.of == 1:
+    if one.of == 1 or one.named:
         return one.face
     if taken:
         why = f"the one most like {asked}"
