@@ -42,7 +42,7 @@ def test_gradients_reach_the_maps():
 def test_it_learns_to_step_onto_a_dot_from_where_it_was_pointed():
     """Maps show one bright dot; the rough places are up to 3 px beside it. Untrained, the step is nearly none."""
     torch.manual_seed(0)
-    size, look = 32, LocalLook(32, 4, 1)
+    size, look = 32, LocalLook(4, 1)
     optimizer, generator = torch.optim.Adam(look.parameters(), 3e-3), torch.Generator().manual_seed(0)
     pixels = (torch.arange(size // 2) + 0.5) * 2
     for step in range(201):
@@ -64,7 +64,7 @@ def test_it_learns_to_step_onto_a_dot_from_where_it_was_pointed():
 
 @pytest.mark.parametrize("points", [1, 164])
 def test_it_gives_a_step_and_an_error_for_each_point(points):
-    look = LocalLook(32, 8, points)
+    look = LocalLook(8, points)
     step, error = look(
         torch.rand(2, 3, 32, 32), torch.rand(2, 4, 16, 16), torch.rand(2, 8, 8, 8), torch.zeros(2, points, 2)
     )

@@ -27,11 +27,11 @@ FARTHEST = 0.06
 class LocalLook(nn.Module):
     """Maps and rough places → what to add to the places, and to the logarithm of their errors.
 
-    `size` is the crop's side (px), `width` the channels of the map at a quarter of it (half as many at half of it), and
-    `points` their number L.
+    `width` are the channels of the map at a quarter of the crop's side (half as many at half of it), `points` their
+    number L.
     """
 
-    def __init__(self, size: int, width: int, points: int):
+    def __init__(self, width: int, points: int):
         super().__init__()
         self.stem = nn.Conv2d(3, width // 2, 3, 2, 1)
         self.from_half = nn.Conv2d(width, CHANNELS, 3, 1, 1)
@@ -43,7 +43,6 @@ class LocalLook(nn.Module):
         self.gain = nn.Parameter(torch.ones(points, HIDDEN))
         self.last = nn.Parameter(torch.zeros(points, HIDDEN, 3))
         self.bias = nn.Parameter(torch.zeros(points, 3))
-        self.side = size // 2
         for layer in (self.stem, self.from_half, self.from_quarter, self.mix, self.first, self.second):
             nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
             nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
@@ -61,7 +60,7 @@ class LocalLook(nn.Module):
         half = torch.cat([half, functional.relu(self.stem(crops))], dim=1)
         coarse = functional.interpolate(self.from_quarter(quarter), scale_factor=2.0, mode="bilinear")
         maps = functional.relu(self.mix(functional.relu(self.from_half(half) + coarse)))
-        seen = windows(maps.float(), (places + 0.5) * self.side)
+        seen = windows(maps.float(), (places + 0.5) * maps.shape[-1])
         hidden = functional.relu(self.first(seen.flatten(2)) * self.gain + self.embedding)
         hidden = functional.relu(self.second(hidden))
         said = torch.einsum("blh,lhk->blk", hidden.float(), self.last) + self.bias

@@ -77,7 +77,7 @@ class Config:
     lr: float = 2e-3
     """Highest AdamW step size; one cycle: linear warm-up over 3 % of the run, cosine down to 1 %."""
     coarse_lr: float = 1.0
-    """Of lr, for everything but the local look; 0 keeps what a run starts with, and trains three times as fast."""
+    """Of lr, for everything but the local look; 0 keeps what a run starts with, and trains the look alone."""
     weight_decay: float = 0.02
     """AdamW."""
     model_weight: float = 1.0
@@ -140,7 +140,7 @@ class Method(nn.Module):
         heads = {"identity": self.model.n_identity, "expression": self.model.n_expression, "camera": 9,
                  "offset": 2 * self.n_points, "error": self.n_points, "faults": len(FAULTS)}  # fmt: skip
         self.heads = nn.ModuleDict({name: nn.Linear(config.features, width) for name, width in heads.items()})
-        self.look = LocalLook(config.size, config.widths[0], self.n_points)
+        self.look = LocalLook(config.widths[0], self.n_points)
         self._start_at_the_mean()
         if not config.coarse_lr:
             self.trunk.requires_grad_(False)
