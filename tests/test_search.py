@@ -445,6 +445,9 @@ def test_sources_are_looked_for_before_a_folder_is_made(saved, tmp_path, capsys)
     assert called(capsys, "index", tmp_path / "i", tmp_path / "gone")[0] == 1
     with pytest.raises(BadOutput, match="whose folders are persons"):
         Index.build(saved / "people.index", saved)
+    (tmp_path / "one.jpg").write_bytes(b"x")
+    with pytest.raises(ValueError, match=r"one\.jpg is one file; an index takes folders"):
+        Index.build(tmp_path / "i", tmp_path / "one.jpg")
     assert not (tmp_path / "i").exists()
     assert not (saved / "people.index").exists()
 

@@ -55,8 +55,7 @@ def pieces(
     """Everybody in a source: a folder of `sameface bulk`, saved results, or folders of photos (`people_list.people`).
 
     `about` are the networks of the index; people whose photos would have to be measured and who are `known` are passed
-    over. Raises BadData for a source that cannot be read or was made by other networks, ValueError for one that cannot
-    be meant.
+    over. Raises BadData for a source that cannot be read or was made by other networks.
     """
     path = Path(source)
     if is_bulk(path):
@@ -64,21 +63,23 @@ def pieces(
     elif saved := _saved(path):
         for begin in range(0, len(saved), AT_ONCE):
             yield _results(saved[begin : begin + AT_ONCE], source, about)
-    elif path.is_file() and path.suffix.lower() not in people_list.LIST_SUFFIXES:
-        raise ValueError(
-            f"{source} is one file; an index takes folders whose sub-folders are persons, a list of photos "
-            f"({', '.join(people_list.LIST_SUFFIXES)}), a folder of `sameface bulk`, and saved results"
-        )
     else:
         yield from _photos(source, known, each, Options(each=each, predictor=predictor, min_score=min_score))
 
 
 def check_source(source: str | Path, folder: Path) -> None:
-    """Raise BadData for a source that is not there, BadOutput for one that the folder of the index lies in."""
-    if not Path(source).exists():
+    """Raise BadData for a source that is not there, ValueError for a file that holds no people, BadOutput for a folder
+    that the folder of the index lies in."""
+    path = Path(source)
+    if not path.exists():
         raise BadData(f"there is no file or folder {source}{hint(str(source))}")
+    if path.is_file() and path.suffix.lower() not in people_list.LIST_SUFFIXES and not _saved(path):
+        raise ValueError(
+            f"{source} is one file; an index takes folders whose sub-folders are persons, a list of photos "
+            f"({', '.join(people_list.LIST_SUFFIXES)}), a folder of `sameface bulk`, and saved results"
+        )
     inside = Path(os.path.realpath(folder)).is_relative_to(os.path.realpath(source))
-    if inside and Path(source).is_dir() and not is_bulk(Path(source)):
+    if inside and path.is_dir() and not is_bulk(path):
         raise BadOutput(f"{folder} lies in {source}, whose folders are persons: choose another folder for the index")
 
 
