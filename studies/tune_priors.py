@@ -31,8 +31,8 @@ from table import Observed, observed
 TITLE, RESULT = "The priors of the fit", Path("results/fit-priors.json")
 
 TRIED = (
-    {"identity": 1.0, "network": 0.0}, {"network": 0.0}, {"identity": 8.0}, {"identity": 16.0}, {}, {"identity": 64.0},
-    {"identity": 128.0}, {"network": 0.4}, {"network": 0.6}, {"network": 0.8}, {"repeated": 0.0}, {"repeated": 1.0},
+    {"identity": 1.0, "network": 0.0}, {"network": 0.0}, {"identity": 2.0}, {"identity": 4.0}, {}, {"identity": 16.0},
+    {"identity": 32.0}, {"identity": 64.0}, {"network": 0.4}, {"network": 0.6}, {"network": 0.8}, {"repeated": 0.0}, {"repeated": 1.0},
     {"expression": 5.0}, {"expression": 80.0}, {"distance": 8.0}, {"distance": 128.0},
 )  # fmt: skip
 """everything else as chosen; the first is the fit of points alone"""
@@ -44,7 +44,8 @@ SETS, SETS_EACH, OTHER_PHOTOS = (1, 3, 10), 1, 8
 
 
 def half(points: Points, measured: Measured, chosen: np.ndarray) -> tuple[Points, Measured]:
-    part = Points(points.mean[chosen], points.identity[chosen], points.expression[chosen])
+    errors = None if points.errors is None else points.errors[chosen]
+    part = Points(points.mean[chosen], points.identity[chosen], points.expression[chosen], errors)
     return part, replace(measured, landmarks=measured.landmarks[:, chosen], sigma=measured.sigma[:, chosen])
 
 

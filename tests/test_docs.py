@@ -9,13 +9,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from faces import astronaut, encoded
+
 ROOT = Path(__file__).parent.parent
-PAGES = ["conventions.md"]
+PAGES = ["conventions.md", "coming-from.md"]
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_the_code_of_a_page_runs(page):
-    """Block by block, from top to bottom, in one namespace."""
+def test_the_code_of_a_page_runs(page, tmp_path, monkeypatch):
+    """Block by block, from top to bottom, in one namespace; anna-1.jpg and anna-2.jpg lie in the folder."""
+    for name, photo in (("anna-1.jpg", astronaut()), ("anna-2.jpg", astronaut()[:, ::-1])):
+        (tmp_path / name).write_bytes(encoded(photo))
+    monkeypatch.chdir(tmp_path)
     text = (ROOT / "docs" / page).read_text()
     blocks = re.findall(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
     assert blocks

@@ -468,6 +468,62 @@ def penalty(priors: Priors, identity: np.ndarray, measured: Measured) -> float:
     return priors.identity * float(((identity[0] - expected) ** 2).sum())
 
 
+# ── errors that points share ───────────────────────────────────────────────────────────────────────────────
+
+
+def erring(points: Points, count: int = 3) -> Points:
+    """Modes of some mm, smooth over the face as those of a network are."""
+    rng = np.random.default_rng(5)
+    waves = np.sin(points.mean @ rng.normal(0, 0.02, (3, count)) + rng.uniform(0, 6, count))
+    return replace(points, errors=waves[:, None] * rng.normal(0, 3, (3, count)))
+
+
+def test_errors_that_points_share_are_not_taken_for_the_person(points):
+    wrong = erring(points)
+    assert wrong.errors is not None
+    gains = []
+    for seed in range(6):
+        measured, identity, expression, camera = drawn(points, weak, seed, noise=0.5)
+        shared = np.random.default_rng(seed).normal(size=(len(identity), 3))
+        shape = points(identity, expression) + np.tensordot(shared, wrong.errors, (1, 2))
+        noise = measured.landmarks - camera.project(points(identity, expression))
+        measured = replace(measured, landmarks=camera.project(shape) + noise)
+        believed, known = (fit(which, measured, Priors(huber=1e3)) for which in (points, wrong))
+        gains.append(shape_error(points, known.identity, identity) / shape_error(points, believed.identity, identity))
+    assert np.median(gains) < 0.8
+
+
+def test_no_modes_are_no_errors(points):
+    measured, *_ = drawn(points, unknown, 0, noise=1.0)
+    none = replace(points, errors=np.zeros((*points.mean.shape, 2)))
+    np.testing.assert_allclose(fit(none, measured).identity, fit(points, measured).identity, atol=1e-5)
+
+
+def test_the_fit_with_errors_is_that_of_correlated_residuals(points):
+    """Their Gaussian coefficients integrated away: residuals of covariance σ² I + J E Eᵀ Jᵀ, J of the true camera."""
+    wrong = erring(points)
+    assert wrong.errors is not None
+    measured, identity, _, camera = drawn(points, weak, 7, count=1, noise=2.0, expressive=False)
+    measured = replace(measured, camera=camera)
+    found = fit(wrong, measured, Priors(huber=1e3, rounds=60), identity=identity[0])
+    jacobian = camera.scale[0] * np.einsum("ak,lkr->lar", camera.rotation[0, :2], wrong.errors)
+    flat = jacobian.reshape(-1, wrong.errors.shape[2])
+    covariance = np.diag(np.repeat(measured.sigma[0] ** 2, 2)) + flat @ flat.T
+
+    white = np.linalg.inv(np.linalg.cholesky(covariance))
+
+    def residual(x: np.ndarray) -> np.ndarray:
+        shown = moved(camera, x[None, :6]).project(points(identity, x[None, 6:]))
+        held = np.sqrt(Priors().expression) * (x[6:] - measured.expression[0])
+        return np.concatenate([white @ (measured.landmarks - shown).ravel(), held])
+
+    count = measured.expression.shape[1]
+    box = np.repeat([[-np.inf, 0.0], [np.inf, 1.0]], [6, count], axis=1)
+    start = np.append(np.zeros(6), np.full(count, 0.5))
+    slow = least_squares(residual, start, bounds=tuple(box), x_scale="jac", xtol=1e-12, ftol=1e-12)
+    assert found.objective[-1] == pytest.approx(2 * slow.cost + penalty(Priors(), identity, measured), rel=1e-4)
+
+
 # ── the box ────────────────────────────────────────────────────────────────────────────────────────────────
 
 

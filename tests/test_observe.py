@@ -1,6 +1,7 @@
 """What is seen of the faces of one photo: in whatever file it comes, however it is turned, however large it is."""
 
 import io
+import shutil
 from dataclasses import replace
 
 import cv2
@@ -10,7 +11,7 @@ import pytest
 from PIL import Image
 
 from faces import GRACE, astronaut, encoded, scenery, two_people
-from sameface.core.errors import NoFaceFound
+from sameface.core.errors import AssetMissing, NoFaceFound
 from sameface.core.geometry import apply_affine, euler_from_rotation, inverse_affine, similarity_2d
 from sameface.photo import observe as module
 from sameface.photo.detect import Faces, detect
@@ -20,6 +21,7 @@ from sameface.photo.image import read
 from sameface.photo.observe import observe
 from sameface.photo.predictor import SPHEREFACE_FIVE, five_of_68, load, second
 from sameface.reconstruction.reconstruct import join
+from sameface.training.export import annotate
 
 
 def seen(source, **options):
@@ -57,6 +59,36 @@ def test_everything_is_in_pixels_of_the_photo(anna):
 
 def load_points():
     return module.points_of(load())
+
+
+@pytest.mark.parametrize(
+    ("errors", "says"),
+    [
+        ([[[1.0, 2, 3]]], r"shape \(1, 1, 3\)"),
+        ([], r"shape \(0,\)"),
+        (np.zeros((65, 5, 3)), r"shape \(65, 5, 3\)"),
+        (np.full((1, 5, 3), np.nan), "not all finite"),
+        ("none", "could not convert"),
+    ],
+)
+def test_errors_of_points_that_cannot_be_meant_are_refused(errors, says, tmp_path):
+    with pytest.raises(AssetMissing, match=rf"odd\.onnx has points that cannot be meant \(.*{says}"):
+        module.points_of(erring(tmp_path / "odd.onnx", errors))
+
+
+def test_errors_of_points_are_modes_of_these_points(tmp_path):
+    modes = np.random.default_rng(0).normal(size=(2, 5, 3))
+    np.testing.assert_array_equal(module.points_of(erring(tmp_path / "x.onnx", modes)).errors[3, :, 1], modes[1, 3])
+    assert load_points().errors.shape[:2] == load_points().mean.shape
+
+
+def erring(path, errors):
+    """The packaged network, said to measure five points and to err so."""
+    shutil.copy(load().path, path)
+    errors = errors.tolist() if isinstance(errors, np.ndarray) else errors
+    more = {"point_ids": [468, 473, 4, 61, 291], "point_offsets_mm": [0, 0, 0], "point_errors_mm": errors}
+    annotate(path, more)
+    return load(str(path))
 
 
 def test_another_network_may_say_the_identity(anna):

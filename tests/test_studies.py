@@ -10,6 +10,8 @@ import pytest
 import torch
 from scipy.spatial.distance import pdist
 
+from sameface.core.geometry import rotation_from_euler
+from sameface.morphable.points import Points
 from sameface.training import appearance
 
 ROOT = Path(__file__).parent.parent
@@ -131,3 +133,23 @@ def test_numbers_over_seeds(study):
     assert study.over(np.mean, seeds) == {"none": {"AUC": 2.0, "error": {"mean": 4.0}}}
     assert study.over(study.deviation, seeds)["none"]["AUC"] == pytest.approx(np.sqrt(2))
     assert study.over(study.deviation, seeds[:1]) == {"none": {"AUC": 0.0, "error": {"mean": 0.0}}}
+
+
+def test_what_points_miss_together_is_found_again(studies):
+    """Photos whose misses were drawn from two modes: the span of what is found is theirs, and c the part of σ."""
+    calibrate, rng = studies("calibrate_errors"), np.random.default_rng(0)
+    side = rng.normal(0, 40, (10, 3))
+    where = np.concatenate([side, side * [-1, 1, 1]])
+    modes = np.stack(
+        [where * [0.03, 0, 0], where * [0, 0.02, 0.01]], axis=2
+    )  # symmetric, as the mirrored photos make it
+    axes = rotation_from_euler(*(rng.uniform(-limit, limit, 400) for limit in (0.3, 1, 0.2)))[:, :2]
+    sigma = rng.uniform(0.5, 1, (400, 20))
+    drawn = np.einsum("nak,lkr,nr->nla", axes, modes, rng.normal(size=(400, 2)))
+    missed = drawn + 0.3 * sigma[..., None] * rng.normal(size=(400, 20, 2))
+    points = Points(where, np.zeros((20, 3, 1)), np.zeros((20, 3, 1)))
+    found, c = calibrate.modes_of(calibrate.mirrored(points, calibrate.Missed(missed, axes, sigma)), 3, rounds=60)
+    assert c == pytest.approx(0.3, rel=0.1)
+    true, said = modes.reshape(-1, 2), found.reshape(-1, 3)
+    np.testing.assert_allclose(said @ said.T, true @ true.T, atol=0.15 * np.abs(true @ true.T).max())
+    assert np.linalg.norm(said[:, 2]) < 0.2 * np.linalg.norm(said[:, 1])

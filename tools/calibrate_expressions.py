@@ -10,13 +10,10 @@ the places of the points (`dense_points.npz`) as they are now. To be run after e
 points.
 """
 
-import json
-import os
 import sys
 from pathlib import Path
 
 import numpy as np
-import onnx
 
 from sameface.core.geometry import apply_affine, inverse_affine
 from sameface.photo import image
@@ -25,6 +22,7 @@ from sameface.photo.observe import expected
 from sameface.photo.predictor import FIVE, affine_from_landmarks, load, second
 from sameface.training.datasets import pointlabels
 from sameface.training.dense_points import dense_points
+from sameface.training.export import annotate
 
 NONE = 0.03
 """of a blendshape that the teacher does not see"""
@@ -60,22 +58,12 @@ def main(labels: Path) -> None:
     zero = np.array([0.0 if few[e] else np.median(found[none[:, e], e]) for e in range(found.shape[1])])
     error = np.sqrt(((expected(found, zero) - told) ** 2).mean(0))
     error[[data.blendshapes.index(name) for name in BLINKS]] = BLINK_ERROR
-    write(network.path, {
+    annotate(network.path, {
         "expression_zero": zero.round(4).tolist(), "expression_error": error.round(4).tolist(),
         "point_offsets_mm": np.round(dense_points()["offsets"].astype(float), 3).tolist(),
     })  # fmt: skip
     for name, *values in zip(data.blendshapes, zero, error, told.mean(0), found.mean(0), strict=True):
         print(f"{name:22s}" + "".join(f"{v:8.3f}" for v in values))
-
-
-def write(path: Path, more: dict[str, list]) -> None:
-    """Add entries to what a network's file says of itself."""
-    model = onnx.load(path)
-    (entry,) = (one for one in model.metadata_props if one.key == "sameface")
-    entry.value = json.dumps(json.loads(entry.value) | more)
-    part = path.with_name(path.name + ".part")
-    part.write_bytes(model.SerializeToString())
-    os.replace(part, path)
 
 
 if __name__ == "__main__":

@@ -264,7 +264,8 @@ def networks(work: Path, rng: np.random.Generator) -> Iterator[Case]:
     for k, change in enumerate([
         {"point_ids": [1, 2]}, {"point_ids": "all"}, {"point_ids": [468, 473, 4, 61, 291, 10**9]}, {"point_ids": [[1]]},
         {"crop": 5}, {"crop": {"size": 10**9}}, {"crop": {"size": "x"}}, {"version": 3}, {"morphable": "other"},
-        {"method": None}, {"point_offsets_mm": [1]}, {"views": ["a"]}, {},
+        {"method": None}, {"point_offsets_mm": [1]}, {"views": ["a"]},
+        {"point_errors_mm": [[[1, 2, 3]]]}, {"point_errors_mm": "all"}, {},
     ]):  # fmt: skip
         found[f"about-{k}"] = network(told | change)
     found |= {"no-about": network(None), "text": network("{"), "list": network([]), "deep": network("[" * 100_000)}

@@ -19,6 +19,8 @@ class Points(Record):
     mean: Float[np.ndarray, "L 3"]
     identity: Float[np.ndarray, "L 3 S"]
     expression: Float[np.ndarray, "L 3 E"]
+    errors: Float[np.ndarray, "L 3 R"] | None = None
+    """mm: modes of what measured points miss together, each with a variance of 1; None: each point misses alone"""
 
     @staticmethod
     def of(model: MorphableModel, faces: Int[np.ndarray, " L"], weights: Float[np.ndarray, "L 3"]) -> "Points":
@@ -34,6 +36,11 @@ class Points(Record):
     def both(self) -> Float[np.ndarray, "L 3 K"]:
         """Expression and identity side by side."""
         return np.concatenate([self.expression, self.identity], axis=2)
+
+    @cached_property
+    def all(self) -> Float[np.ndarray, "L 3 K"]:
+        """Modes of errors, expression and identity side by side."""
+        return self.both if self.errors is None else np.concatenate([self.errors, self.both], axis=2)
 
     def __call__(self, identity: Float[np.ndarray, "N S"], expression: Float[np.ndarray, "N E"]) -> np.ndarray:
         """(N, L, 3) mm."""

@@ -38,6 +38,8 @@ QUALITY_HALVES_AT = 0.02
 """expected landmark error (crop sides) at which a photo's quality is one half"""
 USUAL_ERROR, FIRMEST = 0.12, 20.0
 """error of an expected expression that is held once (one of half that error four times), and the most it may be held"""
+MOST_MODES = 64
+"""of the errors that points share"""
 PICTURE_CONTEXT, PICTURE_SIDE = 1.7, 900
 AT_ONCE = 16
 """faces that go through the network at a time, so that a crowd does not fill the memory"""
@@ -129,13 +131,16 @@ def points_of(predictor: Predictor) -> Points:
         raise AssetMissing(
             f"{predictor.name} was trained for the model {wanted!r}, but this package ships {model.name!r}"
         )
-    ids, offsets = _ids_and_offsets(predictor, len(model.extra["mediapipe_faces"]))
+    ids, offsets, errors = _measured_points(predictor, len(model.extra["mediapipe_faces"]))
     points = Points.of(model, model.extra["mediapipe_faces"][ids], model.extra["mediapipe_weights"][ids])
-    return replace(points, mean=points.mean + offsets)
+    return replace(points, mean=points.mean + offsets, errors=errors)
 
 
-def _ids_and_offsets(predictor: Predictor, known: int) -> tuple[Int[np.ndarray, " L"], Float[np.ndarray, "..."]]:
-    """The dense points that a predictor measures, and how far they lie from the model's (mm). Raises AssetMissing."""
+def _measured_points(
+    predictor: Predictor, known: int
+) -> tuple[Int[np.ndarray, " L"], Float[np.ndarray, "..."], Float[np.ndarray, "L 3 R"] | None]:
+    """The dense points that a predictor measures, how far they lie from the model's (mm), and the modes of what they
+    miss together, if its file tells them. Raises AssetMissing."""
     told = predictor.description
     try:
         ids = np.array(told["point_ids"])
@@ -146,9 +151,16 @@ def _ids_and_offsets(predictor: Predictor, known: int) -> tuple[Int[np.ndarray, 
             raise ValueError(f"they go from {ids.min()} to {ids.max()}, but {known} points are known")
         if offsets.shape not in ((3,), (len(ids), 3)) or not np.isfinite(offsets).all():
             raise ValueError(f"point_offsets_mm have shape {offsets.shape}")
-        return ids, offsets
+        if "point_errors_mm" not in told:
+            return ids, offsets, None
+        errors = np.array(told["point_errors_mm"], np.float64)
+        if errors.ndim != 3 or not 0 < len(errors) <= MOST_MODES or errors.shape[1:] != (len(ids), 3):
+            raise ValueError(f"point_errors_mm have shape {errors.shape}")
+        if not np.isfinite(errors).all():
+            raise ValueError("point_errors_mm are not all finite")
+        return ids, offsets, np.ascontiguousarray(errors.transpose(1, 2, 0))
     except (ValueError, TypeError) as error:
-        raise AssetMissing(f"{predictor.path} has point_ids that cannot be meant ({error}); export it anew") from None
+        raise AssetMissing(f"{predictor.path} has points that cannot be meant ({error}); export it anew") from None
 
 
 def _nothing(photo: Photo, faces: Faces, side: np.ndarray, min_score: float) -> str:

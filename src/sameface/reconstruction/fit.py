@@ -3,7 +3,7 @@
 The multi-image fit of Liu et al. 2018 (sec. 3.3.2, eq. 7), with priors and robust weights. Minimised over the
 identity α (shared), and per photo i the camera c_i and the expression β_i ∈ [0, 1]:
 
-    Σ_i Σ_l ρ(|P(c_i) v_l(α, β_i) − q_il| / σ_il)
+    Σ_i Σ_l ρ(|P(c_i) (v_l(α, β_i) + E_l γ_i) − q_il| / σ_il) + Σ_i |γ_i|²
         + λ_id (1 + (N−1) r) |α − k ᾱ|² + λ_exp Σ_i Σ_e h_ie (β_ie − β̄_ie)² + λ_far Σ_i log² (z_i / z̄_i)
 
 ᾱ is what a network says of the identity, on average over the photos (weights (face's size / mean σ)²). Networks make
@@ -47,7 +47,7 @@ unknowns at a bound are guessed anew (three to five times is usual)"""
 class Priors:
     """Weights of the objective; the defaults were chosen on the val split (results/fit-priors.json)."""
 
-    identity: float = 32.0
+    identity: float = 8.0
     """λ_id: pull towards the expected face"""
     repeated: float = 0.5
     """r: correlation of the errors of two photos of a person"""
@@ -132,7 +132,8 @@ def fit(
         before, fell = fell, history[-2] - history[-1]
         if fell * min(fell / max(before, 1e-30), 1) <= NO_MORE * history[-1]:
             break
-    distance = np.median(np.linalg.norm(state.residual, axis=2), axis=1) / np.maximum(_sizes(measured.landmarks), 1e-9)
+    missed = measured.landmarks - state.camera.project(points(state.identity[owner], state.expression))
+    distance = np.median(np.linalg.norm(missed, axis=2), axis=1) / np.maximum(_sizes(measured.landmarks), 1e-9)
     return Fit(state.identity[owner], state.expression, state.camera, distance, tuple(history))
 
 
@@ -144,7 +145,7 @@ class _State:
     says whose photo each is."""
 
     shape: np.ndarray
-    """(N, L, 3) mm: the points of each photo's face"""
+    """(N, L, 3) mm: the points of each photo's face, with the errors that they share"""
     residual: np.ndarray
     """(N, L, 2) px: measured − projected"""
     cost: np.ndarray
@@ -163,6 +164,8 @@ class _State:
         lens = np.isfinite(expected)
         self.lens, self.n_camera = (lens, 7) if lens.any() else (None, 6)
         self.expected_distance = np.where(lens, expected, 1.0)
+        self.error = np.zeros((len(owner), 0 if model.errors is None else model.errors.shape[2]))
+        self.n_local = self.n_camera + self.error.shape[1]
         self.ridge = priors.identity * (1 + (np.bincount(owner) - 1) * priors.repeated)
         trust = (_sizes(measured.landmarks) / np.mean(measured.sigma, axis=1)) ** 2
         start = _per_owner(trust[:, None] * measured.identity, owner) / _per_owner(trust, owner)[:, None]
@@ -180,11 +183,14 @@ class _State:
     def look(self) -> np.ndarray:
         """Follow the unknowns; returns the cost of each photo."""
         self.shape = self.model(self.identity[self.owner], self.expression)
+        if self.model.errors is not None:
+            self.shape += np.tensordot(self.error, self.model.errors, (1, 2))
         self.residual = self.measured.landmarks - self.camera.project(self.shape)
         distance = np.sqrt(self.residual[..., 0] ** 2 + self.residual[..., 1] ** 2) / self.measured.sigma
         inside = np.minimum(distance, self.priors.huber)
         data = (inside * (2 * distance - inside)).sum(1)
-        self.cost = data + (self.hold * (self.expression - self.measured.expression) ** 2).sum(1)
+        self.cost = data + (self.error**2).sum(1)
+        self.cost += (self.hold * (self.expression - self.measured.expression) ** 2).sum(1)
         if self.lens is not None:
             self.cost += self.priors.distance * self.nearer() ** 2
         return self.cost
@@ -207,8 +213,8 @@ class _State:
 
     def normal(self, part: slice, columns: slice = slice(None)) -> np.ndarray:
         """(n, C + K + 1, C + K + 1) products of the weighted Jacobian's columns, the residuals behind them as one more:
-        in the camera and K coefficients of the face, `columns` of expression and identity side by side."""
-        camera, residual, basis = self.camera[part], self.residual[part], self.model.both[..., columns]
+        in the camera and K coefficients, `columns` of errors, expression and identity side by side."""
+        camera, residual, basis = self.camera[part], self.residual[part], self.model.all[..., columns]
         lens, count = None if self.lens is None else self.lens[part], self.n_camera
         root = np.sqrt(huber_weights(residual, self.measured.sigma[part], self.priors.huber))[..., None]
         by_camera, by_point = camera_jacobian(camera, self.shape[part], lens)
@@ -222,6 +228,9 @@ class _State:
             row = np.zeros(products.shape[:2])
             row[:, 5], row[:, 6], row[:, -1] = lens / camera.translation[:, 2], lens, self.nearer()[part]
             products += self.priors.distance * row[:, :, None] * row[:, None]
+        errors = np.arange(count, self.n_local)
+        products[:, errors, errors] += 1
+        products[:, errors, -1] -= self.error[part]
         return products
 
     def by_parts(self, reduced: Callable[[slice], tuple[np.ndarray, ...]]) -> tuple[np.ndarray, ...]:
@@ -229,30 +238,35 @@ class _State:
         parts = [reduced(slice(k, k + AT_ONCE)) for k in range(0, len(self.owner), AT_ONCE)]
         return parts[0] if len(parts) == 1 else tuple(np.concatenate(column) for column in zip(*parts, strict=True))
 
+    def move(self, camera: Camera, error: np.ndarray, step: np.ndarray) -> None:
+        """Cameras and errors from where they were."""
+        self.camera = moved(camera, step[:, : self.n_camera])
+        self.error = error + step[:, self.n_camera :]
+
     def step_expression(self) -> None:
-        """Box-constrained least squares in each photo's expression, the camera moving along."""
+        """Box-constrained least squares in each photo's expression, camera and errors moving along."""
         n_expression = self.expression.shape[1]
 
         def reduced(part: slice) -> tuple[np.ndarray, ...]:
-            return _eliminated(self.normal(part, slice(n_expression)), self.n_camera)
+            return _eliminated(self.normal(part, slice(self.error.shape[1] + n_expression)), self.n_local)
 
         hessian, gradient, back = self.by_parts(reduced)
         gradient = gradient + self.hold * (self.measured.expression - self.expression)
         goal = _boxed(hessian + self.hold[:, None] * np.eye(n_expression), gradient, self.expression)
         delta = goal - self.expression
         move = _followed(back, delta)
-        start = (self.camera, self.expression)
+        start = (self.camera, self.expression, self.error)
 
         def at(step: np.ndarray) -> np.ndarray:
             self.expression = start[1] + step[:, None] * delta
-            self.camera = moved(start[0], step[:, None] * move)
+            self.move(start[0], start[2], step[:, None] * move)
             return self.look()
 
         _descend(at, self.cost)
 
     def step_identity(self) -> None:
-        """Ridge regression in each person's identity, cameras and free expressions moving along."""
-        first = self.n_camera
+        """Ridge regression in each person's identity, cameras, errors and free expressions moving along."""
+        first = self.n_local
         count = first + self.expression.shape[1]
 
         def reduced(part: slice) -> tuple[np.ndarray, ...]:
@@ -270,13 +284,13 @@ class _State:
         slope = _per_owner(gradient, self.owner) + self.ridge[:, None] * (self.expected - self.identity)
         delta = np.linalg.solve(total, slope[..., None])[..., 0]
         move = _followed(back, delta[self.owner])
-        start = (self.camera, self.expression, self.identity)
+        start = (self.camera, self.expression, self.error, self.identity)
 
         def at(step: np.ndarray) -> np.ndarray:
             mine = step[self.owner][:, None]
-            self.identity = start[2] + step[:, None] * delta
+            self.identity = start[3] + step[:, None] * delta
             self.expression = np.clip(start[1] + mine * move[:, first:], 0, 1)
-            self.camera = moved(start[0], mine * move[:, :first])
+            self.move(start[0], start[2], mine * move[:, :first])
             self.look()
             return self.per_person()
 

@@ -2,7 +2,7 @@
 
 The file's inputs and outputs are those of the method's `forward`. Its metadata hold one entry, `sameface`: JSON with
 what `metadata()` of the method says (crop, mean, units...), the method's name and settings, the data set and the step.
-`describe(path)` reads it back.
+`describe(path)` reads it back; `annotate(path, more)` adds what was measured since.
 """
 
 import json
@@ -19,7 +19,7 @@ import numpy as np
 from sameface.core import plugins
 from sameface.core.errors import AssetMissing, BadModel, TrainingFailed
 
-__all__ = ["describe", "export"]
+__all__ = ["annotate", "describe", "export"]
 
 KEY = "sameface"
 HALF = 100.0
@@ -101,6 +101,22 @@ def describe(path: Path) -> dict[str, Any]:
             f"{path} says nothing about itself (no metadata entry {KEY!r}): it was not made by sameface export"
         )
     return json.loads(entries[KEY])
+
+
+def annotate(path: Path, more: dict[str, Any]) -> None:
+    """Add entries to what an exported file says about itself, or replace them."""
+    import onnx
+
+    about = describe(path) | more
+    model = onnx.load(path)
+    (entry,) = (one for one in model.metadata_props if one.key == KEY)
+    entry.value = json.dumps(about)
+    part = path.with_name(path.name + ".part")
+    try:
+        part.write_bytes(model.SerializeToString())
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def _wanted(names: list[str], only: Sequence[str]) -> list[str]:
