@@ -240,17 +240,18 @@ def main() -> None:
     for name, file in (("today", asked.today), ("new", "default")):
         network = load(file)
         points = points_of(network)
+        alone = replace(points, errors=None)  # what the points say, whatever the fit believes of it
         seen_hand = looked(network, [items[k]["image"] for k in hand],
                            np.stack([items[k]["landmarks"] for k in hand]).astype(float))  # fmt: skip
         seen = looked(network, [items[k]["image"] for k in faces], label)
         start = replace(seen.measured.camera, rotation=turned)
         out[name] = {
-            "21 hand-placed points, percent of √box": hand_placed(seen_hand, points, data, hand),
+            "21 hand-placed points, percent of √box": hand_placed(seen_hand, alone, data, hand),
             "the average turned face against the mean face, mm": {
-                "labels": bias(points, label, weight, start),
-                "network's points": bias(points, seen.points, weight, start),
+                "labels": bias(alone, label, weight, start),
+                "network's points": bias(alone, seen.points, weight, start),
             },
-            "the part of the shape that everybody shares": common(points, seen, data.faces.person[data.row[faces]]),
+            "the part of the shape that everybody shares": common(alone, seen, data.faces.person[data.row[faces]]),
             "spoiled pictures": quality(network, points, data, faces[some]),
         }
         print(name, json.dumps(out[name], indent=1, ensure_ascii=False), flush=True)

@@ -29,20 +29,19 @@ def squared(pixels: np.ndarray) -> np.ndarray:
 
 
 def row(answer: sameface.Reconstruction) -> list[np.ndarray]:
-    model, skin = answer.model, (answer.texture, answer.model.uv)
-    smile = np.zeros(model.n_expression)
+    head = answer.head
+    skin, smile = (answer.texture, head.uv), np.zeros(head.n_expression)
     for name, weight in {
         "mouthSmileLeft": 0.8,
         "mouthSmileRight": 0.8,
         "cheekSquintLeft": 0.5,
         "cheekSquintRight": 0.5,
     }.items():
-        smile[model.expression_names.index(name)] = weight
-    neutral = answer.vertices()
-    smiling = model.vertices(answer.identity, smile)
-    return [squared(answer.views[0].seen.picture), squared(answer.overlay()), render(neutral, model.faces, camera(0)),
-            render(neutral, model.faces, camera(55)), render(neutral, model.faces, camera(-40), skin=skin),
-            render(smiling, model.faces, camera(-15), skin=skin)]  # fmt: skip
+        smile[head.expression_names.index(name)] = weight
+    neutral, smiling = answer.vertices(head=True), head.vertices(answer.identity, smile)
+    return [squared(answer.views[0].seen.picture), squared(answer.overlay()), render(neutral, head.faces, camera(0)),
+            render(neutral, head.faces, camera(55)), render(neutral, head.faces, camera(-40), skin=skin),
+            render(smiling, head.faces, camera(-15), skin=skin)]  # fmt: skip
 
 
 def main() -> None:
