@@ -4,6 +4,7 @@ import io
 import json
 import os
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -173,8 +174,8 @@ def test_the_pictures_that_fit_are_drawn(done):
     }  # fmt: skip
 
 
-def test_a_second_run_looks_at_no_photo_again(done, root, noses, monkeypatch):
-    report, out = done
+def test_a_second_run_looks_at_no_photo_again(done, root, noses, tmp_path, monkeypatch):
+    report, out = done[0], Path(shutil.copytree(done[1], tmp_path / "out"))
     seen = remembered(monkeypatch)
     again = evaluate(noses, root, options(noses, factor=2.0), out=out)
     assert seen == []
