@@ -31,11 +31,12 @@ from tune_priors import predicted_error, sets_of, shapes_of, verification
 
 TITLE, RESULT = "What points miss together", Path("results/calibrate-errors.json")
 
-MODES, TRIED = 36, (0, 12, 36)
+MODES, TRIED = 24, (0, 24)
 PHOTOS, FEWEST, TURNS, ROUNDS, RIDGE, FAR = 16, 5, 2, 20, 30.0, 2.5
 """photos of a person, at most and at least; of fits and modes; of each EM; its pull of modes to nothing; σ"""
-WEAK = (Priors(identity=4.0, repeated=0.0), Priors(identity=10.0, repeated=0.0))
-"""of the fits before there are modes, and with them: every photo counts as a witness of its own"""
+WEAK = (Priors(identity=4.0, repeated=0.0), Priors(identity=1.0, repeated=0.0))
+"""of the fits before there are modes, and with them: every photo counts as a witness of its own.
+Held more firmly, what people differ by would be taken for errors"""
 SIZES = (1, 4)
 AT_ONCE = 256
 
