@@ -12,11 +12,11 @@ from types import ModuleType
 
 PAGE = Path("docs/results.md")
 ORDER = (
-    "model", "evaluate_default", "points", "edited", "expressions", "code_to_shape", "identity_halves", "outliers",
-    "limits", "distance", "turns", "profiles", "views_curve", "scan", "tune_priors", "reconstruct", "fit", "peers",
-    "evaluate_detector", "scnn", "landmark_depth", "disentangle", "multiview", "multiview_real", "sir",
-    "sir_pictures", "sweep", "encoder", "calibrate_verification", "evaluation_speed", "build", "bridges", "fit_set",
-    "hostile",
+    "model", "evaluate_default", "points", "calibrate_errors", "edited", "expressions", "code_to_shape",
+    "identity_halves", "outliers", "limits", "distance", "turns", "profiles", "views_curve", "scan", "tune_priors",
+    "reconstruct", "fit", "peers", "evaluate_detector", "scnn", "landmark_depth", "disentangle", "multiview",
+    "multiview_real", "sir", "sir_pictures", "sweep", "encoder", "calibrate_verification", "evaluation_speed", "build",
+    "bridges", "fit_set", "hostile",
 )  # fmt: skip
 """of the sections"""
 

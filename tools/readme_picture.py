@@ -17,9 +17,12 @@ from sameface.reconstruction.picture import contact_sheet, render
 SIDE = 420
 
 
-def camera(yaw: float) -> WeakPerspective:
+def drawn(vertices: np.ndarray, faces: np.ndarray, yaw: float, skin: tuple | None = None) -> np.ndarray:
+    """A head turned by so many degrees, in the middle of the picture."""
     rotation = rotation_from_euler(np.zeros(1), np.radians([yaw]), np.zeros(1))[0]
-    return WeakPerspective(rotation, np.array([SIDE / 2, SIDE * 0.58]), np.array(SIDE / 290), (SIDE, SIDE))
+    flat = (vertices @ rotation.T)[:, :2] * SIDE / 320
+    camera = WeakPerspective(rotation, SIDE / 2 - (flat.min(0) + flat.max(0)) / 2, np.array(SIDE / 320), (SIDE, SIDE))
+    return render(vertices, faces, camera, skin=skin)
 
 
 def squared(pixels: np.ndarray) -> np.ndarray:
@@ -39,9 +42,10 @@ def row(answer: sameface.Reconstruction) -> list[np.ndarray]:
     }.items():
         smile[head.expression_names.index(name)] = weight
     neutral, smiling = answer.vertices(head=True), head.vertices(answer.identity, smile)
-    return [squared(answer.views[0].seen.picture), squared(answer.overlay()), render(neutral, head.faces, camera(0)),
-            render(neutral, head.faces, camera(55)), render(neutral, head.faces, camera(-40), skin=skin),
-            render(smiling, head.faces, camera(-15), skin=skin)]  # fmt: skip
+    return [
+        squared(answer.views[0].seen.picture), squared(answer.overlay()), drawn(neutral, head.faces, 0),
+        drawn(neutral, head.faces, 55), drawn(neutral, head.faces, -40, skin), drawn(smiling, head.faces, -15, skin),
+    ]  # fmt: skip
 
 
 def main() -> None:

@@ -52,7 +52,7 @@ LEAST_FACING, MOST_SHUT = 0.7, 0.5
 FARTHEST, APART = 1.75, 1.75
 """mm RMS, and parts of the others' median: a photo whose own shape is farther than both from the others' joint shape is
 taken for somebody else or a bad fit"""
-NOTICED, MISTAKEN = 0.72, 0.02
+NOTICED, MISTAKEN = 0.67, 0.01
 """of strangers and of a person's own photos, the part that is left out at these limits (results/outliers.json)"""
 LEAST_QUALITY = 0.06
 """a worse photo does not count when there is a better one"""
