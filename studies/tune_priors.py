@@ -31,7 +31,7 @@ from table import Observed, observed
 TITLE, RESULT = "The priors of the fit", Path("results/fit-priors.json")
 
 TRIED = (
-    {"identity": 0.25, "network": 0.0}, {"network": 0.0}, {"identity": 2.0}, {"identity": 4.0}, {}, {"identity": 16.0},
+    {"identity": 1.0, "network": 0.0}, {"network": 0.0}, {"identity": 2.0}, {"identity": 4.0}, {}, {"identity": 16.0},
     {"identity": 32.0}, {"network": 0.4}, {"network": 0.6}, {"network": 0.8}, {"repeated": 0.0}, {"repeated": 1.0},
     {"expression": 5.0}, {"expression": 80.0}, {"distance": 8.0}, {"distance": 128.0},
 )  # fmt: skip

@@ -33,7 +33,7 @@ FARTHEST_LABEL = 0.25
 
 APART = 2.5
 """times the median distance of the person's other photos: what is nearer agrees with them"""
-PRIORS = Priors(identity=0.25, network=0.0)
+PRIORS = Priors(identity=1.0, network=0.0)
 """labels owe nothing to what a network says of the identity"""
 
 Record = dict[str, Any]
