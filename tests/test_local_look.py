@@ -40,8 +40,8 @@ def test_gradients_reach_the_maps():
 
 
 def test_it_learns_to_step_onto_a_dot_from_where_it_was_pointed():
-    """Maps show one bright dot; the rough places are up to 3 px beside it. Untrained, the step is nearly none. A fifth of
-    the way is left on most processors: two hundred steps of training multiply the last bits of a float."""
+    """Maps show one bright dot; the rough places are up to 3 px beside it. Untrained, the step is nearly none. A fifth
+    of the way is left on most processors: two hundred steps of training multiply the last bits of a float."""
     torch.manual_seed(0)
     size, look = 32, LocalLook(4, 1)
     optimizer, generator = torch.optim.Adam(look.parameters(), 3e-3), torch.Generator().manual_seed(0)
