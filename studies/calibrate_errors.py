@@ -69,10 +69,8 @@ def left_over(points: Points, data: Observed, priors: Priors) -> Missed:
 
 def mirrored(points: Points, seen: Missed) -> Missed:
     """The photos and their mirror images."""
-    other = np.linalg.norm(points.mean[:, None] - points.mean[None] * [-1, 1, 1], axis=2).argmin(1)
-    flipped = Missed(
-        seen.missed[:, other] * [-1, 1], seen.axes * np.outer([-1, 1], [-1, 1, 1]), seen.sigma[:, other]
-    )  # fmt: skip
+    other, flip = points.mirrored, np.outer([-1, 1], [-1, 1, 1])
+    flipped = Missed(seen.missed[:, other] * [-1, 1], seen.axes * flip, seen.sigma[:, other])
     return Missed(*map(np.concatenate, zip(seen, flipped, strict=True)))
 
 

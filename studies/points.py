@@ -120,7 +120,7 @@ def hand_yaw(data: Any, rows: np.ndarray) -> np.ndarray:
 def bias(points: Points, at: np.ndarray, weight: np.ndarray, start: WeakPerspective) -> dict[str, float]:
     """RMS over the points that can be seen (mm) of what the mean face misses on average, in photos turned alike; best
     camera and expression each; photos turned to the right are mirrored."""
-    mirrored = np.linalg.norm(points.mean[:, None] - points.mean[None] * [-1, 1, 1], axis=2).argmin(1)
+    mirrored = points.mirrored
     yaw = np.degrees(euler_from_rotation(start.rotation)[1])
     left, flip = yaw < 0, np.diag([-1.0, 1, 1])
     at, weight, rotation, shift = at.copy(), weight.copy(), start.rotation.copy(), start.translation.copy()

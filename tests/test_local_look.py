@@ -40,11 +40,11 @@ def test_gradients_reach_the_maps():
 
 
 def test_it_learns_to_step_onto_a_dot_from_where_it_was_pointed():
-    """Maps show one bright dot; the rough places are up to 3 px beside it. Untrained, the step is nearly none. A fifth
-    of the way is left on most processors: two hundred steps of training multiply the last bits of a float."""
-    torch.manual_seed(0)
+    """Maps show one bright dot; the rough places are up to 3 px beside it. Untrained, the step is nearly none. An
+    eighth of the way is left from this seed: room for the last bits of a float, which two hundred steps multiply."""
+    torch.manual_seed(1)
     size, look = 32, LocalLook(4, 1)
-    optimizer, generator = torch.optim.Adam(look.parameters(), 3e-3), torch.Generator().manual_seed(0)
+    optimizer, generator = torch.optim.Adam(look.parameters(), 3e-3), torch.Generator().manual_seed(1)
     pixels = (torch.arange(size // 2) + 0.5) * 2
     for step in range(201):
         dot = 10 + 12 * torch.rand(64, 1, 2, generator=generator)
@@ -60,7 +60,7 @@ def test_it_learns_to_step_onto_a_dot_from_where_it_was_pointed():
         optimizer.zero_grad()
         off.backward()
         optimizer.step()
-    assert float(off.detach()) < 0.4 * before
+    assert float(off.detach()) < 0.2 * before
 
 
 @pytest.mark.parametrize("points", [1, 164])

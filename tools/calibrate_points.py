@@ -208,7 +208,7 @@ def spread(rows: Rows, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray
 def dense_offsets(rows: Rows, floor: np.ndarray) -> np.ndarray:
     """(L, 3) mm of the dense points."""
     exact, (chosen, weight) = places(), spread(rows, np.random.default_rng(0))
-    mirrored = np.linalg.norm(exact.mean[:, None] - exact.mean[None] * [-1, 1, 1], axis=2).argmin(1)
+    mirrored = exact.mirrored
     seen, turned = rows.points[chosen][:, IDS], rows.rotation[chosen]
     shapes, shown = np.clip(rows.shapes[chosen] - floor, 0, 1), visible(turned)
     with np.load(OUT) as before:
@@ -228,7 +228,7 @@ def dense_offsets(rows: Rows, floor: np.ndarray) -> np.ndarray:
 def hand_points(rows: Rows, hand: np.ndarray, splits: np.ndarray, offset: np.ndarray, floor: np.ndarray) -> dict:
     """The 21 points on the model: face, weights (a vertex), offset (mm), and as weighted means of the dense points."""
     model, exact, rng = default(), places(), np.random.default_rng(0)
-    mirrored = np.linalg.norm(exact.mean[:, None] - exact.mean[None] * [-1, 1, 1], axis=2).argmin(1)
+    mirrored = exact.mirrored
     train = rows.good & (splits == "train")
     chosen = np.concatenate([
         rng.permutation(np.flatnonzero(train & (side * rows.yaw >= low) & (side * rows.yaw < high)))[:130]

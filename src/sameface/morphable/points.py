@@ -42,6 +42,11 @@ class Points(Record):
         """Modes of errors, expression and identity side by side."""
         return self.both if self.errors is None else np.concatenate([self.errors, self.both], axis=2)
 
+    @cached_property
+    def mirrored(self) -> Int[np.ndarray, " L"]:
+        """The point on the other side of each."""
+        return np.linalg.norm(self.mean[:, None] - self.mean[None] * [-1, 1, 1], axis=2).argmin(1)
+
     def __call__(self, identity: Float[np.ndarray, "N S"], expression: Float[np.ndarray, "N E"]) -> np.ndarray:
         """(N, L, 3) mm."""
         both = self.both.reshape(-1, self.both.shape[2])
